@@ -1,0 +1,88 @@
+/**
+ * Every bound of the engine that no function configures, with its unit and its reason.
+ * Bounds of one function are in function-config.ts; reaching one of either is a tested path.
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+export const LIMITS = {
+	/** Largest body either way: 11 MiB in base64 still fits a 16 MiB frame. */
+	bodyBytesMax: 11 * MiB,
+	/** Bodies up to here live in the invocation's row; larger ones apart, because SQLite rewrites a row at each state change. */
+	bodyInlineBytesMax: 4 * KiB,
+	/** Headers of a request or response, as JSON text. */
+	headersBytesMax: 64 * KiB,
+	pathBytesMax: 8 * KiB,
+	idempotencyKeyCharsMax: 255,
+	idempotencyTtlMs: DAY,
+	laneKeyCharsMax: 128,
+	tagsMax: 16,
+	tagCharsMax: 128,
+	/** Inclusive bounds of `priority`; higher runs first. */
+	priorityMax: 1000,
+	/** A delay, deadline or `run_at` further away than this is surely a unit mistake. */
+	delayMsMax: 366 * DAY,
+	maxAttemptsMax: 1000,
+	/** An invocation that was running in ten daemons that died is taken to be why they died. */
+	daemonDeathsMax: 10,
+	/** An invocation whose worker died this often with nobody else aboard is a poison pill, whatever its maxAttempts. */
+	workerDeathsMax: 3,
+	batchMax: 1000,
+	/** One error text in a record (message or stack each). */
+	errorTextBytesMax: 16 * KiB,
+
+	/** One log line; longer ones are cut and marked. */
+	logLineBytesMax: 16 * KiB,
+	/** Log bytes of one attempt; what follows is counted, not kept. */
+	logBytesPerAttemptMax: 1 * MiB,
+	/** Lines waiting for the log writer; more are dropped and counted, because logs never hold up invocations. */
+	logBacklogLinesMax: 20_000,
+	logFlushMs: 200,
+	logPageMax: 1000,
+
+	listPageMax: 1000,
+	listPageDefault: 50,
+	awaitMsMax: 24 * HOUR,
+	waitMsDefault: 30 * SECOND,
+
+	resultRetentionMs: 7 * DAY,
+	logRetentionMs: 30 * DAY,
+	/** Rows looked at by one pruning step: about 2 ms, so that serving is not disturbed. */
+	pruneStepRows: 500,
+	maintenanceMs: 10 * SECOND,
+
+	/** A worker that is not READY by then has failed to start. */
+	workerStartMsMax: 10 * SECOND,
+	/** Neighbours of a timed-out attempt get this long to finish before their worker is killed. */
+	neighbourGraceMsMax: 5 * SECOND,
+	/** A worker loop that does not answer for this long gets no new work. */
+	loopSilentMs: 50,
+	memorySampleBusyMs: 250,
+	memorySampleIdleMs: 2 * SECOND,
+	/** Failed starts in a row that open a version's breaker. */
+	startFailuresMax: 3,
+	breakerBaseMs: 1 * SECOND,
+	breakerCapMs: 60 * SECOND,
+	workersTotalDefault: 32,
+	spawnsAtOnceMax: 4,
+	drainMs: 30 * SECOND,
+
+	buildMsMax: 60 * SECOND,
+	buildsAtOnceMax: 2,
+	bundleBytesMax: 64 * MiB,
+	envBytesMax: 64 * KiB,
+
+	/** Catch-up runs of one schedule with misfire `all`. */
+	misfireRunsMax: 100,
+	/** How far ahead an expression is searched before it is called impossible: 29 February comes within 8 years. */
+	cronHorizonMs: 9 * 366 * DAY,
+
+	/** Output waiting for one socket client; past it the client is too slow and is disconnected. */
+	socketOutputBytesMax: 64 * MiB,
+	socketBacklog: 4096,
+} as const;
