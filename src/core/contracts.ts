@@ -172,9 +172,15 @@ export interface ScheduleRecord {
 	readonly origin: "module" | "api";
 	readonly paused: boolean;
 	readonly nextDueAt: number | undefined;
+	/** The newest slot that was decided. */
 	readonly lastSlotAt: number | undefined;
+	/** Slots up to here are decided, or from before it was made, resumed or changed. */
+	readonly decidedUntil: number;
 	readonly data: unknown;
 }
+
+/** What became of a slot: it made an invocation, an earlier one still ran, it was missed, or the lane refused it. */
+export type SlotDecision = "fired" | "overlapped" | "misfired" | "refused";
 
 export interface ScheduleRequest {
 	readonly function: string;
@@ -192,6 +198,27 @@ export interface EmitResult {
 	/** One invocation for each subscribed function, committed with the event. */
 	readonly invocations: readonly { readonly functionName: string; readonly invocationId: string }[];
 }
+
+export interface EmitRequest {
+	readonly type: string;
+	/** Anything JSON. */
+	readonly data: unknown;
+	/** URI-reference of who says so, as in CloudEvents; default `bunbase`. */
+	readonly source?: string | undefined;
+	/** Emitting a known id again answers as the first time. Default: a new id. */
+	readonly id?: string | undefined;
+}
+
+/** An event that is about to be committed. */
+export interface EmittedEvent {
+	readonly eventId: string;
+	readonly type: string;
+	readonly source: string;
+	readonly dataJson: string;
+	readonly at: number;
+}
+
+export type EventTranslator = (event: EmittedEvent, functionId: string) => InvokeRequest;
 
 export interface EventRecord {
 	readonly eventId: string;
@@ -333,10 +360,21 @@ export interface Engine {
 
 	listSchedules(idOrName?: string): readonly ScheduleRecord[];
 	putSchedule(request: ScheduleRequest): ScheduleRecord;
+	/** By id, or by name where that is unambiguous; as for `pauseSchedule`. */
 	deleteSchedule(scheduleId: string): void;
 	pauseSchedule(scheduleId: string, paused: boolean): ScheduleRecord;
 
-	emit(request: { type: string; data: unknown; source?: string; id?: string }): Promise<EmitResult>;
+	/** For the cron source: told whenever a schedule was made, changed, paused or removed. Returns how to stop listening. */
+	onSchedulesChanged(listener: () => void): () => void;
+	/**
+	 * For the cron source: decides one slot of a schedule, at most once ever. Without a request the slot is recorded
+	 * as missed. Undefined: it, or a later one, had been decided before.
+	 */
+	fireSchedule(scheduleId: string, slot: number, request: InvokeRequest | undefined): Promise<SlotDecision | undefined>;
+
+	emit(request: EmitRequest): Promise<EmitResult>;
+	/** For the events source: how an event becomes the request of one subscriber. */
+	translateEvents(translate: EventTranslator): void;
 	listEvents(limit?: number): readonly EventRecord[];
 
 	listLanes(): readonly LaneRecord[];

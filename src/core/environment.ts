@@ -31,6 +31,8 @@ export interface Probe {
 
 /** The closed list of probe points; noun, then what just happened. */
 export type ProbePoint =
+	| "folder.database_opened"
+	| "folder.marked"
 	| "commit.begin"
 	| "commit.done"
 	| "commit.acknowledged"

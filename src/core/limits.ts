@@ -42,8 +42,16 @@ export const LIMITS = {
 	logBytesPerAttemptMax: 1 * MiB,
 	/** Lines waiting for the log writer; more are dropped and counted, because logs never hold up invocations. */
 	logBacklogLinesMax: 20_000,
+	/** Characters of those lines: 20,000 lines of the largest size would be 320 MB. */
+	logBacklogCharsMax: 16 * MiB,
 	logFlushMs: 200,
+	/** Lines of one transaction of the log writer: about 5 ms, so that serving is not disturbed. */
+	logFlushLines: 1000,
+	/** A day's JSONL file is continued in another past this. */
+	logFileBytesMax: 64 * MiB,
 	logPageMax: 1000,
+	/** `total` of a log page stops counting here, because counting a million lines would hold up serving. */
+	logTotalMax: 100_000,
 
 	listPageMax: 1000,
 	listPageDefault: 50,
@@ -76,6 +84,9 @@ export const LIMITS = {
 	buildsAtOnceMax: 2,
 	bundleBytesMax: 64 * MiB,
 	envBytesMax: 64 * KiB,
+
+	/** Disk space held back, so that answers of running work can be recorded when the disk is full. */
+	ballastBytes: 8 * MiB,
 
 	/** Catch-up runs of one schedule with misfire `all`. */
 	misfireRunsMax: 100,

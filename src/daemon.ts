@@ -1,0 +1,133 @@
+/**
+ * The engine as a process: `serve` is createEngine with its sources, configuration and signals; `dev` is the same in
+ * ./.bunbase with functions deployed from disk.
+ *
+ * Exit codes: 0 after a drain, that of the error where it cannot start or fails later, 78 for bad configuration.
+ */
+import { existsSync } from "node:fs";
+import { resolveSettings, type Settings } from "./config.ts";
+import type { Logger } from "./core/environment.ts";
+import { EngineError, EXIT, messageOf } from "./core/errors.ts";
+import type { ProcessHost } from "./host.ts";
+import { createEngine, systemEnvironment, systemLogger, type EngineHandle } from "./index.ts";
+import { failureOf, renderFailure } from "./sources/cli-errors.ts";
+import type { ServeFlags } from "./sources/cli-flags.ts";
+import { httpSource, socketSource, type HttpSource } from "./sources/index.ts";
+
+export async function serve(flags: ServeFlags, host: ProcessHost): Promise<number> {
+	const from = host.clock.monotonic();
+	return withSettings(flags, host, undefined, async (settings) => {
+		const logger = systemLogger(settings.logLevel);
+		for (const warning of settings.warnings) logger.warn({}, warning);
+		const { engine, http } = assemble(settings, logger);
+		try {
+			await engine.start();
+		} catch (error) {
+			await engine.stop().catch(() => undefined);
+			return tellStartFailure(error, host, logger);
+		}
+		logger.info(
+			{
+				socket: settings.socket,
+				http: http?.address().url ?? null,
+				data_dir: settings.engine.dataDir,
+				pid: process.pid,
+				version: host.version,
+				ms: Math.round(host.clock.monotonic() - from),
+			},
+			"ready",
+		);
+		const why = await Promise.race([signalled(host.interrupted), engine.failed]);
+		if (why instanceof EngineError) {
+			logger.error({ code: why.code, exit_code: why.exitCode }, why.message);
+			return why.exitCode;
+		}
+		logger.info({ signal: why }, "stopping: what runs may finish; a second signal ends it at once");
+		await engine.stop();
+		logger.info({}, "stopped");
+		return EXIT.ok;
+	});
+}
+
+export async function dev(paths: readonly string[], flags: ServeFlags, host: ProcessHost): Promise<number> {
+	return withSettings(flags, host, { dataDir: "./.bunbase" }, async (settings) => {
+		const { runDev } = await import("./sources/cli-dev.ts");
+		const logger = systemLogger(flags.logLevel ?? "error");
+		const { engine, http } = assemble(settings, logger);
+		try {
+			await engine.start();
+		} catch (error) {
+			await engine.stop().catch(() => undefined);
+			return tellStartFailure(error, host, logger);
+		}
+		const httpUrl = http?.address().url;
+		const where = [settings.socket, ...(httpUrl === undefined ? [] : [httpUrl])].join(" and ");
+		await host.stderr.write(`engine on ${where}, data in ${settings.engine.dataDir}; Ctrl-C ends it\n`);
+		const ended = new AbortController();
+		host.interrupted.addEventListener("abort", () => ended.abort(), { once: true });
+		const failed = engine.failed.then((error) => {
+			ended.abort();
+			return error;
+		});
+		const { clock, stdout, stderr } = host;
+		await runDev({ engine, paths: pathsOf(paths), clock, stdout, stderr, httpUrl, signal: ended.signal });
+		const why = await Promise.race([failed, signalled(host.interrupted)]);
+		if (why instanceof EngineError) return tellStartFailure(why, host, logger);
+		await engine.stop();
+		return EXIT.ok;
+	});
+}
+
+/** Bad configuration is told in three lines, before there is a logger, and ends with 78. */
+async function withSettings(
+	flags: ServeFlags,
+	host: ProcessHost,
+	fallback: { readonly dataDir: string } | undefined,
+	run: (settings: Settings) => Promise<number>,
+): Promise<number> {
+	let settings: Settings;
+	try {
+		settings = resolveSettings(flags, host.env, fallback);
+	} catch (error) {
+		await host.stderr.write(renderFailure(failureOf(error), host.stderr, false));
+		return EXIT.config;
+	}
+	return run(settings);
+}
+
+function assemble(settings: Settings, logger: Logger): { engine: EngineHandle; http: HttpSource | undefined } {
+	const environment = systemEnvironment(logger);
+	const { http: at } = settings;
+	const http = at === undefined ? undefined : httpSource({ environment, ...at });
+	const socket = socketSource({ environment, path: settings.socket });
+	const engine = createEngine({
+		...settings.engine,
+		socketPath: settings.socket,
+		logger,
+		sources: http === undefined ? [socket] : [socket, http],
+	});
+	return { engine, http };
+}
+
+async function tellStartFailure(error: unknown, host: ProcessHost, logger: Logger): Promise<number> {
+	const failure = failureOf(error);
+	if (host.stderr.isTTY) await host.stderr.write(renderFailure(failure, host.stderr, false));
+	else
+		logger.error(
+			{ code: failure.code, why: failure.why, advice: failure.advice, exit_code: failure.exitCode },
+			messageOf(error),
+		);
+	return failure.code === "BAD_CONFIG" ? EXIT.config : failure.exitCode;
+}
+
+function signalled(interrupted: AbortSignal): Promise<string> {
+	const { promise, resolve } = Promise.withResolvers<string>();
+	if (interrupted.aborted) resolve(String(interrupted.reason));
+	interrupted.addEventListener("abort", () => resolve(String(interrupted.reason)), { once: true });
+	return promise;
+}
+
+function pathsOf(paths: readonly string[]): readonly string[] {
+	if (paths.length > 0) return paths;
+	return [existsSync("functions") ? "functions" : "."];
+}

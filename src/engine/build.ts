@@ -1,0 +1,79 @@
+/** TypeScript source to one JavaScript bundle, by the same Bun that will run it. */
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { basename, extname, join } from "node:path";
+import { EngineError } from "../core/errors.ts";
+import { LIMITS } from "../core/limits.ts";
+import { runBun } from "../pool/index.ts";
+
+export interface Built {
+	readonly bytes: Uint8Array;
+	readonly sourcemap: Uint8Array | undefined;
+}
+
+const ENTRY_NAMES = ["index.ts", "index.tsx", "index.js", "index.mjs", "src/index.ts", "src/index.js"];
+const BUILDABLE = new Set([".ts", ".tsx", ".mts", ".cts", ".js", ".mjs", ".cjs", ".jsx"]);
+
+/** The entry file of a source: itself, or the index of a folder. Throws BAD_BUNDLE where there is none. */
+export function entryOf(path: string): string {
+	const stat = statSync(path, { throwIfNoEntry: false });
+	if (stat === undefined)
+		throw new EngineError("BAD_BUNDLE", `no file or folder ${path}; give an absolute path on this machine`);
+	if (!stat.isDirectory()) {
+		if (BUILDABLE.has(extname(path))) return path;
+		throw new EngineError(
+			"BAD_BUNDLE",
+			`${basename(path)} is neither JavaScript nor TypeScript; expected ${[...BUILDABLE].join(", ")}`,
+		);
+	}
+	for (const name of ENTRY_NAMES) {
+		const entry = join(path, name);
+		if (statSync(entry, { throwIfNoEntry: false })?.isFile() === true) return entry;
+	}
+	throw new EngineError("BAD_BUNDLE", `the folder ${path} has none of ${ENTRY_NAMES.join(", ")}`);
+}
+
+/** Throws BUILD_FAILED with the bundler's own messages. `tmp` is a folder that we may write to. */
+export async function build(bunPath: string, path: string, tmp: string): Promise<Built> {
+	const entry = entryOf(path);
+	const out = mkdtempSync(join(tmp, "build-"));
+	try {
+		const result = await runBun(
+			bunPath,
+			["build", entry, "--target=bun", "--format=esm", "--sourcemap=linked", `--outfile=${join(out, "bundle.js")}`],
+			{ cwd: out, timeoutMs: LIMITS.buildMsMax },
+		);
+		if (result.timedOut)
+			throw new EngineError("BUILD_FAILED", `building ${basename(path)} took longer than ${LIMITS.buildMsMax} ms`);
+		if (result.exitCode !== 0) {
+			throw new EngineError(
+				"BUILD_FAILED",
+				`${basename(path)} does not build:\n${(result.stderr || result.stdout).trim()}`,
+			);
+		}
+		return { bytes: readBundle(join(out, "bundle.js")), sourcemap: readIfThere(join(out, "bundle.js.map")) };
+	} finally {
+		rmSync(out, { recursive: true, force: true });
+	}
+}
+
+/** A bundle that is taken as it is. */
+export function readBundle(path: string): Uint8Array {
+	const stat = statSync(path, { throwIfNoEntry: false });
+	if (stat === undefined || !stat.isFile())
+		throw new EngineError("BAD_BUNDLE", `no file ${path}; bundle_path is a path on this machine`);
+	if (stat.size > LIMITS.bundleBytesMax) {
+		throw new EngineError(
+			"BAD_BUNDLE",
+			`${basename(path)} has ${stat.size} bytes; a bundle has at most ${LIMITS.bundleBytesMax}`,
+		);
+	}
+	try {
+		return readFileSync(path);
+	} catch (error) {
+		throw new EngineError("BAD_BUNDLE", `${path} cannot be read`, { cause: error });
+	}
+}
+
+function readIfThere(path: string): Uint8Array | undefined {
+	return statSync(path, { throwIfNoEntry: false }) === undefined ? undefined : readFileSync(path);
+}

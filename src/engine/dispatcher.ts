@@ -1,0 +1,61 @@
+/**
+ * The one place where the queue and the pool meet: it lends the queue slots of READY workers, sends committed
+ * claims to them, and brings their Outcomes back to be settled.
+ */
+import type { Environment } from "../core/environment.ts";
+import type { Pool } from "../pool/index.ts";
+import type { Claim, Lane, Queue, Slots, Ticket } from "../queue/index.ts";
+import type { Registry } from "./registry.ts";
+
+export interface DispatcherDeps {
+	readonly environment: Environment;
+	readonly registry: Registry;
+	readonly pool: Pool;
+	/** Late, because the queue takes its slots from here. */
+	readonly queue: () => Queue;
+}
+
+export class Dispatcher implements Slots {
+	readonly #deps: DispatcherDeps;
+
+	constructor(deps: DispatcherDeps) {
+		this.#deps = deps;
+	}
+
+	reserve(_lane: Lane, version: number, need: { bytes: number; solo: boolean }): Ticket | undefined {
+		const { registry, pool } = this.#deps;
+		return pool.reserve(registry.versionById(version).spec, need);
+	}
+
+	/** The claims are committed: their workers may see them now. */
+	send(claims: readonly Claim[]): void {
+		for (const claim of claims) void this.#run(claim);
+	}
+
+	async #run(claim: Claim): Promise<void> {
+		const { environment, pool, registry, queue } = this.#deps;
+		const { timeoutMs } = registry.versionById(claim.version).spec.config;
+		const left =
+			claim.deadlineAt === null ? Number.POSITIVE_INFINITY : Math.max(0, claim.deadlineAt - environment.clock.now());
+		const outcome = await pool.run(claim.ticket, {
+			invocationId: claim.invocationId,
+			attempt: claim.attempt,
+			method: claim.method,
+			path: claim.path,
+			headersJson: claim.headersJson,
+			queryJson: claim.queryJson,
+			body: claim.body,
+			timeoutMs: Math.min(timeoutMs, left),
+			timeoutCode: left < timeoutMs ? "DEADLINE_EXCEEDED" : "TIMED_OUT",
+		});
+		environment.probe.hit("attempt.answered", claim.invocationId);
+		queue().settle(claim, outcome, (settled) => {
+			if (settled === "stale") {
+				environment.logger.warn(
+					{ invocationId: claim.invocationId, attempt: claim.attempt },
+					"a stale answer was refused by the fence",
+				);
+			}
+		});
+	}
+}

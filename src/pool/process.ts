@@ -1,0 +1,207 @@
+/**
+ * The only file that starts and kills processes: Bun workers with their channel, and `bun` run once for a build.
+ *
+ *   P3  every spawned process is awaited to exit, also when its start fails
+ *
+ * A worker is its own process group, so that SIGKILL takes its children too; `--no-orphans` makes it die with the
+ * daemon. It is told to be gone only after the exit and the end of all its pipes were seen: the exit event may come
+ * before the last bytes of an answer.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rm } from "node:fs";
+import { join } from "node:path";
+import type { Duplex, Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import type { Clock, Timer } from "../core/environment.ts";
+
+/** How long pipes may stay open after the exit: something that the worker started holds them. */
+const PIPES_AFTER_EXIT_MS = 1_000;
+const RUN_OUTPUT_BYTES_MAX = 1024 * 1024;
+/** Of the daemon's own environment only these pass on. */
+const INHERITED = ["PATH", "HOME", "TZ", "LANG"] as const;
+/** Names the instance in the environment of its workers, so that a later daemon finds orphans. */
+export const WORKER_MARKER = "BUNBASE_WORKER_OF";
+
+export type HostVariables = Readonly<Record<string, string | undefined>>;
+
+export interface Exit {
+	readonly code: number | null;
+	readonly signal: string | null;
+	/** Set where the process could not be started at all. */
+	readonly error?: string;
+}
+
+/** A started process as the pool sees it; tests fake it. */
+export interface WorkerProcess {
+	readonly pid: number | undefined;
+	/** One write, in order. Bytes to a process that is gone are dropped. */
+	send(chunks: readonly Uint8Array[]): void;
+	/** SIGKILL for the whole group. */
+	kill(): void;
+}
+
+export interface WorkerProcessEvents {
+	/** Bytes of the channel. */
+	data(chunk: Uint8Array): void;
+	output(stream: "stdout" | "stderr", chunk: Uint8Array): void;
+	/** The channel closed; the process may still live. */
+	channelClosed(): void;
+	/** Once, last: it has exited and its pipes are read to their ends. */
+	gone(exit: Exit): void;
+}
+
+export interface WorkerLaunch {
+	readonly env: Readonly<Record<string, string>>;
+}
+
+export type SpawnWorker = (launch: WorkerLaunch, events: WorkerProcessEvents) => WorkerProcess;
+
+export interface SpawnerOptions {
+	readonly bunPath: string;
+	readonly instanceId: string;
+	/** Each worker gets its own folder in here as its working directory, removed when it is gone. Must exist. */
+	readonly tempDir: string;
+	readonly hostVariables: HostVariables;
+	readonly clock: Clock;
+}
+
+/** The runtime program has the extension of the running file: `.ts` from source, `.js` from dist. */
+export function runtimePath(): string {
+	const extension = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+	return fileURLToPath(new URL(`../runtime/main${extension}`, import.meta.url));
+}
+
+function inherited(hostVariables: HostVariables): Record<string, string> {
+	const env: Record<string, string> = {};
+	for (const name of INHERITED) {
+		const value = hostVariables[name];
+		if (value !== undefined) env[name] = value;
+	}
+	return env;
+}
+
+function killGroup(child: ChildProcess): void {
+	if (child.pid === undefined) return;
+	try {
+		process.kill(-child.pid, "SIGKILL");
+	} catch {
+		// Already gone, or not yet a group of its own: the plain kill is for the second case.
+		child.kill("SIGKILL");
+	}
+}
+
+export function createSpawner(options: SpawnerOptions): SpawnWorker {
+	const program = runtimePath();
+	const base = inherited(options.hostVariables);
+	return (launch, events) => {
+		const cwd = mkdtempSync(join(options.tempDir, "worker-"));
+		const child = spawn(options.bunPath, ["--no-orphans", "--no-install", "--no-env-file", program], {
+			cwd,
+			detached: true,
+			stdio: ["ignore", "pipe", "pipe", "pipe"],
+			env: { ...base, ...launch.env, [WORKER_MARKER]: options.instanceId },
+		});
+		const channel = child.stdio[3] as Duplex;
+		const [stdout, stderr] = [child.stdout as Readable, child.stderr as Readable];
+		let failure: string | undefined;
+		let lingering: Timer | undefined;
+		let over = false;
+
+		const finish = (code: number | null, signal: string | null): void => {
+			if (over) return;
+			over = true;
+			lingering?.cancel();
+			rm(cwd, { recursive: true, force: true }, () => undefined);
+			events.gone(failure === undefined ? { code, signal } : { code, signal, error: failure });
+		};
+		channel.on("data", (chunk: Uint8Array) => events.data(chunk));
+		channel.on("close", () => events.channelClosed());
+		stdout.on("data", (chunk: Uint8Array) => events.output("stdout", chunk));
+		stderr.on("data", (chunk: Uint8Array) => events.output("stderr", chunk));
+		// A broken pipe is seen as the exit or the close that caused it.
+		for (const stream of [channel, stdout, stderr]) stream.on("error", () => undefined);
+		child.on("error", (error) => {
+			failure = error.message;
+			if (child.pid === undefined) finish(null, null);
+		});
+		child.on("exit", () => {
+			// What it started in its group goes with it, and cannot hold the pipes open.
+			killGroup(child);
+			lingering = options.clock.setTimer(PIPES_AFTER_EXIT_MS, () => {
+				for (const stream of [channel, stdout, stderr]) stream.destroy();
+			});
+		});
+		child.on("close", finish);
+
+		return {
+			pid: child.pid,
+			send(chunks) {
+				if (!channel.writable) return;
+				if (chunks.length > 1) channel.cork();
+				for (const chunk of chunks) channel.write(chunk);
+				if (chunks.length > 1) channel.uncork();
+			},
+			kill: () => killGroup(child),
+		};
+	};
+}
+
+export interface RunResult extends Exit {
+	readonly stdout: string;
+	readonly stderr: string;
+	readonly timedOut: boolean;
+}
+
+export interface RunOptions {
+	readonly bunPath: string;
+	readonly cwd: string;
+	readonly timeoutMs: number;
+	readonly clock: Clock;
+	readonly hostVariables: HostVariables;
+	readonly signal?: AbortSignal;
+}
+
+/** Runs `bun` to its end, e.g. `["build", …]`. Never rejects: what went wrong is in the result. */
+export function runBun(args: readonly string[], options: RunOptions): Promise<RunResult> {
+	return new Promise((resolve) => {
+		const child = spawn(options.bunPath, ["--no-orphans", ...args], {
+			cwd: options.cwd,
+			detached: true,
+			stdio: ["ignore", "pipe", "pipe"],
+			env: inherited(options.hostVariables),
+		});
+		let timedOut = false;
+		let over = false;
+		const texts = [collect(child.stdout), collect(child.stderr)] as const;
+		const stop = (): void => killGroup(child);
+		const timer = options.clock.setTimer(options.timeoutMs, () => {
+			timedOut = true;
+			stop();
+		});
+		options.signal?.addEventListener("abort", stop, { once: true });
+		if (options.signal?.aborted === true) stop();
+		const finish = (exit: Exit): void => {
+			if (over) return;
+			over = true;
+			timer.cancel();
+			options.signal?.removeEventListener("abort", stop);
+			resolve({ ...exit, stdout: texts[0](), stderr: texts[1](), timedOut });
+		};
+		child.on("error", (error) => {
+			if (child.pid === undefined) finish({ code: null, signal: null, error: error.message });
+		});
+		child.on("close", (code, signal) => finish({ code, signal }));
+	});
+}
+
+/** Keeps the first part of a stream and reads on, so that the writer never blocks. */
+function collect(stream: Readable): () => string {
+	const chunks: Buffer[] = [];
+	let bytes = 0;
+	stream.on("error", () => undefined);
+	stream.on("data", (chunk: Buffer) => {
+		if (bytes < RUN_OUTPUT_BYTES_MAX) chunks.push(chunk.subarray(0, RUN_OUTPUT_BYTES_MAX - bytes));
+		bytes += chunk.byteLength;
+	});
+	return () => Buffer.concat(chunks).toString("utf8");
+}

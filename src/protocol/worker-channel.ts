@@ -1,0 +1,390 @@
+/**
+ * The private channel between the pool (Node) and the runtime (Bun): how bytes become messages, and back.
+ *
+ * A frame is `u32 length · u8 type · u32 headLength · head (UTF-8 JSON) · body (raw bytes)`, little-endian; length
+ * counts what follows it. Bodies are never base64 and never copied where a view will do. Neither side trusts the
+ * other: whatever cannot be read is a sentence (a "problem") that the pool turns into WORKER_PROTOCOL.
+ */
+
+/** Both sides must say the same number; raise it with every change that an older side would misread. */
+export const CHANNEL_VERSION = 1;
+/** The largest body is 11 MiB; heads stay far under the rest. */
+export const CHANNEL_FRAME_BYTES_MAX = 16 * 1024 * 1024;
+/** Bodies up to here are copied beside their head, because one write of 20 KiB is cheaper than two. */
+const BODY_COPY_BYTES_MAX = 16 * 1024;
+const FIRST_BUFFER_BYTES = 2 * 1024;
+/** Type and head length. */
+const FIXED_BYTES = 5;
+
+// Taken before any user code runs in the worker, which may replace globals.
+const { parse, stringify } = JSON;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true });
+const NOTHING = new Uint8Array(0);
+
+export type ChannelPairs = ReadonlyArray<readonly [name: string, value: string]>;
+export type ChannelLogLevel = "debug" | "info" | "warn" | "error";
+export type AbortReason = "timeout" | "cancelled";
+
+/** Bounds that the runtime keeps; the pool takes them from its limits, because the protocol imports nothing. */
+export interface RuntimeLimits {
+	readonly bodyBytesMax: number;
+	readonly headersBytesMax: number;
+	readonly errorTextBytesMax: number;
+	readonly logLineBytesMax: number;
+	readonly logBytesPerAttemptMax: number;
+	readonly configBytesMax: number;
+}
+
+export interface InitMessage {
+	readonly type: "init";
+	readonly protocol: number;
+	readonly bundlePath: string;
+	/** Export that handles requests. */
+	readonly handler: string;
+	readonly functionName: string;
+	readonly version: string;
+	readonly limits: RuntimeLimits;
+}
+
+export interface InvokeMessage {
+	readonly type: "invoke";
+	/** Unique within one worker's life. */
+	readonly call: number;
+	readonly invocationId: string;
+	readonly attempt: number;
+	readonly method: string;
+	readonly path: string;
+	readonly headers: ChannelPairs;
+	readonly query: ChannelPairs;
+	/** UTC ms of the abort signal. */
+	readonly deadline: number;
+	readonly body: Uint8Array;
+}
+
+export type HostMessage =
+	| InitMessage
+	| InvokeMessage
+	| { readonly type: "abort"; readonly call: number; readonly reason: AbortReason }
+	| { readonly type: "ping" }
+	/** Finish what `waitUntil` holds, then exit. Sent only when no call is aboard. */
+	| { readonly type: "stop" };
+
+export interface LogMessage {
+	readonly type: "log";
+	/** The call that printed it; undefined outside of any call. */
+	readonly call: number | undefined;
+	readonly level: ChannelLogLevel;
+	readonly message: string;
+	readonly metadata: Readonly<Record<string, unknown>> | undefined;
+	readonly at: number;
+}
+
+export type WorkerMessage =
+	| { readonly type: "ready"; readonly protocol: number; readonly config: unknown }
+	| { readonly type: "start_failed"; readonly message: string; readonly stack: string | undefined }
+	/** The handler answered before an abort reached it. */
+	| {
+			readonly type: "response";
+			readonly call: number;
+			readonly status: number;
+			readonly headers: ChannelPairs;
+			readonly body: Uint8Array;
+	  }
+	/** The handler failed before an abort reached it. */
+	| {
+			readonly type: "failed";
+			readonly call: number;
+			readonly code: string;
+			readonly name: string | undefined;
+			readonly message: string;
+			readonly stack: string | undefined;
+	  }
+	/** The handler ended, somehow, after an abort reached it. */
+	| { readonly type: "ended"; readonly call: number }
+	| LogMessage
+	/** An error that no handler caught: the worker should be replaced. */
+	| { readonly type: "tainted"; readonly message: string }
+	| { readonly type: "pong" };
+
+const HOST_TYPES = ["init", "invoke", "abort", "ping", "stop"] as const satisfies readonly HostMessage["type"][];
+const WORKER_TYPES = [
+	"ready",
+	"start_failed",
+	"response",
+	"failed",
+	"ended",
+	"log",
+	"tainted",
+	"pong",
+] as const satisfies readonly WorkerMessage["type"][];
+/** Worker types start here, so that a message sent the wrong way is never taken for another. */
+const WORKER_TYPE_BASE = 64;
+const LEVELS: ReadonlySet<unknown> = new Set<ChannelLogLevel>(["debug", "info", "warn", "error"]);
+
+/** Collects the frames of one turn, so that they leave in one write. */
+export class FrameWriter {
+	#chunks: Uint8Array[] = [];
+	#buffer = NOTHING;
+	#used = 0;
+
+	get empty(): boolean {
+		return this.#used === 0 && this.#chunks.length === 0;
+	}
+
+	host(message: Exclude<HostMessage, InvokeMessage>): void {
+		this.#add(HOST_TYPES.indexOf(message.type), stringify(message), NOTHING);
+	}
+
+	/** The JSON texts of `headers` and `query` go out as they are stored. */
+	invoke(message: Omit<InvokeMessage, "type" | "headers" | "query">, headersJson: string, queryJson: string): void {
+		const { call, invocationId, attempt, method, path, deadline } = message;
+		const head = `{"call":${call},"invocationId":${stringify(invocationId)},"attempt":${attempt},"method":${stringify(method)},"path":${stringify(path)},"deadline":${deadline},"headers":${headersJson},"query":${queryJson}}`;
+		this.#add(HOST_TYPES.indexOf("invoke"), head, message.body);
+	}
+
+	worker(message: WorkerMessage): void {
+		if (message.type === "response") {
+			const head = `{"call":${message.call},"status":${message.status},"headers":${stringify(message.headers)}}`;
+			this.#add(WORKER_TYPE_BASE + WORKER_TYPES.indexOf("response"), head, message.body);
+		} else {
+			this.#add(WORKER_TYPE_BASE + WORKER_TYPES.indexOf(message.type), stringify(message), NOTHING);
+		}
+	}
+
+	/** What is to be written now, in order. The chunks belong to the caller. */
+	take(): Uint8Array[] {
+		this.#cut();
+		const chunks = this.#chunks;
+		this.#chunks = [];
+		this.#buffer = NOTHING;
+		return chunks;
+	}
+
+	#cut(): void {
+		if (this.#used === 0) return;
+		this.#chunks.push(this.#buffer.subarray(0, this.#used));
+		this.#buffer = this.#buffer.subarray(this.#used);
+		this.#used = 0;
+	}
+
+	#add(type: number, head: string, body: Uint8Array): void {
+		const copied = body.byteLength <= BODY_COPY_BYTES_MAX ? body.byteLength : 0;
+		// One UTF-16 unit becomes at most three bytes.
+		const room = 4 + FIXED_BYTES + head.length * 3 + copied;
+		if (this.#buffer.byteLength - this.#used < room) {
+			const before = this.#used;
+			this.#cut();
+			this.#buffer = new Uint8Array(Math.max(room, FIRST_BUFFER_BYTES, before * 2));
+		}
+		const buffer = this.#buffer;
+		const start = this.#used;
+		const headAt = start + 4 + FIXED_BYTES;
+		const headLength = encoder.encodeInto(head, buffer.subarray(headAt)).written;
+		writeU32(buffer, start, FIXED_BYTES + headLength + body.byteLength);
+		buffer[start + 4] = type;
+		writeU32(buffer, start + 5, headLength);
+		this.#used = headAt + headLength;
+		if (body.byteLength === 0) return;
+		if (copied > 0) {
+			buffer.set(body, this.#used);
+			this.#used += copied;
+		} else {
+			this.#cut();
+			this.#chunks.push(body);
+		}
+	}
+}
+
+/** Gets one frame; a sentence says why it cannot be accepted, and ends the reading. */
+export type FrameHandler = (type: number, head: Uint8Array, body: Uint8Array) => string | undefined;
+
+/** Cuts a byte stream into frames. A frame within one chunk is a view of it; a split one is copied once. */
+export class FrameReader {
+	readonly #onFrame: FrameHandler;
+	readonly #length = new Uint8Array(4);
+	#lengthHas = 0;
+	#frame: Uint8Array | undefined;
+	#frameHas = 0;
+	#problem: string | undefined;
+
+	constructor(onFrame: FrameHandler) {
+		this.#onFrame = onFrame;
+	}
+
+	/** True where the stream ends inside a frame. */
+	get partial(): boolean {
+		return this.#lengthHas > 0 || this.#frame !== undefined;
+	}
+
+	/** Returns the problem, the first one for ever. */
+	push(chunk: Uint8Array): string | undefined {
+		let at = 0;
+		while (at < chunk.byteLength && this.#problem === undefined) {
+			if (this.#frame !== undefined) {
+				const part = chunk.subarray(at, at + this.#frame.byteLength - this.#frameHas);
+				this.#frame.set(part, this.#frameHas);
+				this.#frameHas += part.byteLength;
+				at += part.byteLength;
+				if (this.#frameHas === this.#frame.byteLength) {
+					const whole = this.#frame;
+					this.#frame = undefined;
+					this.#deliver(whole);
+				}
+			} else if (this.#lengthHas === 0 && chunk.byteLength - at >= 4) {
+				at = this.#begin(readU32(chunk, at), chunk, at + 4);
+			} else {
+				this.#length[this.#lengthHas] = chunk[at] ?? 0;
+				this.#lengthHas += 1;
+				at += 1;
+				if (this.#lengthHas === 4) {
+					this.#lengthHas = 0;
+					at = this.#begin(readU32(this.#length, 0), chunk, at);
+				}
+			}
+		}
+		return this.#problem;
+	}
+
+	#begin(length: number, chunk: Uint8Array, at: number): number {
+		if (length < FIXED_BYTES || length > CHANNEL_FRAME_BYTES_MAX) {
+			this.#problem = `a frame of ${length} bytes, where ${FIXED_BYTES} to ${CHANNEL_FRAME_BYTES_MAX} are possible`;
+			return at;
+		}
+		if (chunk.byteLength - at >= length) {
+			this.#deliver(chunk.subarray(at, at + length));
+			return at + length;
+		}
+		this.#frame = new Uint8Array(length);
+		this.#frameHas = 0;
+		return at;
+	}
+
+	#deliver(frame: Uint8Array): void {
+		const headLength = readU32(frame, 1);
+		if (headLength > frame.byteLength - FIXED_BYTES) {
+			this.#problem = `a head of ${headLength} bytes in a frame of ${frame.byteLength}`;
+			return;
+		}
+		const bodyAt = FIXED_BYTES + headLength;
+		this.#problem = this.#onFrame(frame[0] ?? 0, frame.subarray(FIXED_BYTES, bodyAt), frame.subarray(bodyAt));
+	}
+}
+
+/** The message of a frame that the pool sent, or the problem with it. */
+export function readHostMessage(type: number, head: Uint8Array, body: Uint8Array): HostMessage | string {
+	const name = HOST_TYPES[type];
+	if (name === undefined) return `the frame type ${type} does not exist`;
+	const fields = readHead(head);
+	if (fields === undefined) return `the head of a frame "${name}" is no JSON object`;
+	// The pool is ours and both sides say CHANNEL_VERSION: its fields are taken as they are.
+	return { ...fields, type: name, body } as unknown as HostMessage;
+}
+
+/** The message of a frame that a worker sent, or the problem with it. User code shares that process: all is checked. */
+export function readWorkerMessage(type: number, head: Uint8Array, body: Uint8Array): WorkerMessage | string {
+	const name = WORKER_TYPES[type - WORKER_TYPE_BASE];
+	if (name === undefined) return `the frame type ${type} does not exist`;
+	const fields = readHead(head);
+	if (fields === undefined) return `the head of a frame "${name}" is no JSON object`;
+	const bad = (field: string): string => `the field ${field} of a frame "${name}" is missing or of the wrong type`;
+	const { call, message, stack } = fields;
+	if ((name === "response" || name === "failed" || name === "ended") && !isU32(call)) return bad("call");
+	switch (name) {
+		case "ready":
+			return isU32(fields["protocol"])
+				? { type: name, protocol: fields["protocol"], config: fields["config"] }
+				: bad("protocol");
+		case "start_failed":
+			return typeof message === "string" ? { type: name, message, stack: textOr(stack) } : bad("message");
+		case "response": {
+			const { status, headers } = fields;
+			if (!isU32(status) || status < 100 || status > 599) return bad("status");
+			if (!isPairs(headers)) return bad("headers");
+			return { type: name, call: call as number, status, headers, body };
+		}
+		case "failed": {
+			const { code } = fields;
+			if (typeof code !== "string") return bad("code");
+			if (typeof message !== "string") return bad("message");
+			return { type: name, call: call as number, code, name: textOr(fields["name"]), message, stack: textOr(stack) };
+		}
+		case "ended":
+			return { type: name, call: call as number };
+		case "log": {
+			const { level, metadata, at } = fields;
+			if (call !== undefined && !isU32(call)) return bad("call");
+			if (!LEVELS.has(level)) return bad("level");
+			if (typeof message !== "string") return bad("message");
+			if (typeof at !== "number" || !Number.isFinite(at)) return bad("at");
+			return {
+				type: name,
+				call,
+				level: level as ChannelLogLevel,
+				message,
+				metadata: isObject(metadata) ? metadata : undefined,
+				at,
+			};
+		}
+		case "tainted":
+			return typeof message === "string" ? { type: name, message } : bad("message");
+		case "pong":
+			return { type: name };
+	}
+}
+
+interface Fields {
+	readonly [field: string]: unknown;
+	readonly call?: unknown;
+	readonly message?: unknown;
+	readonly stack?: unknown;
+	readonly status?: unknown;
+	readonly headers?: unknown;
+	readonly code?: unknown;
+	readonly level?: unknown;
+	readonly metadata?: unknown;
+	readonly at?: unknown;
+}
+
+function readHead(head: Uint8Array): Fields | undefined {
+	try {
+		const value: unknown = parse(decoder.decode(head));
+		return isObject(value) ? value : undefined;
+	} catch {
+		return undefined;
+	}
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+	return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isU32(value: unknown): value is number {
+	return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+}
+
+function isPairs(value: unknown): value is ChannelPairs {
+	if (!Array.isArray(value)) return false;
+	for (const pair of value as unknown[]) {
+		if (!Array.isArray(pair) || pair.length !== 2) return false;
+		if (typeof pair[0] !== "string" || typeof pair[1] !== "string") return false;
+	}
+	return true;
+}
+
+function textOr(value: unknown): string | undefined {
+	return typeof value === "string" ? value : undefined;
+}
+
+function writeU32(bytes: Uint8Array, at: number, value: number): void {
+	bytes[at] = value;
+	bytes[at + 1] = value >>> 8;
+	bytes[at + 2] = value >>> 16;
+	bytes[at + 3] = value >>> 24;
+}
+
+function readU32(bytes: Uint8Array, at: number): number {
+	return (
+		((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0
+	);
+}

@@ -1,0 +1,205 @@
+/**
+ * Which queued invocation starts next, and its durable claim.
+ *
+ * A claim takes a slot of a READY worker, a place under the lane's limit, and the next attempt number, in one
+ * transaction; the worker sees the request only after the commit. Within a lane: keys take turns, then priority,
+ * then the order of acceptance.
+ *
+ *   Q2  running per lane ≤ limit        Q3  the attempt number rises by one per claim
+ */
+import { crc32 } from "node:zlib";
+import type { Environment } from "../core/environment.ts";
+import type { ErrorRecord } from "../core/errors.ts";
+import { invocationId } from "../core/ids.ts";
+import type { Batch } from "./group-commit.ts";
+import type { Lane, Lanes } from "./lanes.ts";
+import type { ReadyRow, Statements } from "./statements.ts";
+
+/** A place in a worker, reserved before the claim is committed. */
+export interface Ticket {
+	readonly worker: string;
+	readonly cold: boolean;
+	release(): void;
+}
+
+/** What the queue asks of the world to start something: the pool, behind the dispatcher. */
+export interface Slots {
+	/** A slot for this version, or undefined; then `Claimer.consider` is called when it is worth asking again. */
+	reserve(lane: Lane, version: number, need: { readonly bytes: number; readonly solo: boolean }): Ticket | undefined;
+}
+
+/** A running Attempt: the claim and what settling it will need. Lives until it is settled. */
+export interface Claim {
+	readonly seq: number;
+	readonly invocationId: string;
+	readonly lane: Lane;
+	readonly laneKey: string;
+	readonly version: number;
+	readonly attempt: number;
+	readonly charged: number;
+	readonly maxAttempts: number;
+	readonly atMostOnce: boolean;
+	readonly workerDeaths: number;
+	readonly daemonDeaths: number;
+	readonly solo: boolean;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly deadlineAt: number | null;
+	readonly startedAt: number;
+	readonly ticket: Ticket;
+	readonly method: string;
+	readonly path: string;
+	readonly headersJson: string;
+	readonly queryJson: string;
+	readonly body: Uint8Array;
+	/** Set when a cancel was committed while it runs. */
+	cancelAsked: boolean;
+}
+
+export interface ClaimerDeps {
+	readonly environment: Environment;
+	readonly statements: Statements;
+	readonly lanes: Lanes;
+	readonly slots: Slots;
+	/** Ends a queued row whose deadline has passed; it must not start. */
+	readonly expire: (
+		batch: Batch,
+		row: { seq: number; lane: Lane; laneKey: string; createdAt: number; ready: boolean },
+	) => void;
+	/** Ends a queued row whose stored request is damaged. */
+	readonly fail: (batch: Batch, claim: Claim, error: ErrorRecord) => void;
+	/** After the commit: the worker may see these now. */
+	readonly claimed: (claims: readonly Claim[]) => void;
+	/** More lanes may be claimed from in the next turn. */
+	readonly wake: () => void;
+}
+
+/** Claims of one transaction; more wait for the next turn, so that a large backlog cannot block the loop. */
+const CLAIMS_MAX = 256;
+
+export class Claimer {
+	readonly #deps: ClaimerDeps;
+	/** Lanes that may have something to start, in the order in which they asked: nobody's backlog hides another's. */
+	readonly #candidates = new Set<Lane>();
+	stopped = false;
+
+	constructor(deps: ClaimerDeps) {
+		this.#deps = deps;
+	}
+
+	/** Something changed for this lane: a slot, a place under its limit, a ready row. */
+	consider(lane: Lane): void {
+		if (this.stopped || lane.ready === 0) return;
+		this.#candidates.add(lane);
+		this.#deps.wake();
+	}
+
+	get pending(): boolean {
+		return !this.stopped && this.#candidates.size > 0;
+	}
+
+	/** Runs at the end of each transaction. */
+	claim(batch: Batch): void {
+		if (!this.pending) return;
+		const claims: Claim[] = [];
+		const looked: Lane[] = [];
+		for (const lane of this.#candidates) {
+			if (claims.length >= CLAIMS_MAX) break;
+			this.#candidates.delete(lane);
+			looked.push(lane);
+			if (this.#claimLane(batch, lane, claims)) this.#candidates.add(lane);
+			if (claims.length >= CLAIMS_MAX) break;
+		}
+		batch.onRollback(() => {
+			for (const lane of looked) this.#candidates.add(lane);
+		});
+		batch.afterCommit(() => {
+			if (claims.length > 0) this.#deps.claimed(claims);
+			if (this.#candidates.size > 0) this.#deps.wake();
+		});
+	}
+
+	/** True where the lane stopped at the bound of this transaction and has more to start. */
+	#claimLane(batch: Batch, lane: Lane, claims: Claim[]): boolean {
+		while (lane.hasRoom && lane.ready > 0) {
+			if (claims.length >= CLAIMS_MAX) return true;
+			const row = this.#head(lane);
+			if (row === undefined) throw new Error(`lane ${lane.id} counts ${lane.ready} ready rows and has none`);
+			if (row.deadlineAt !== null && row.deadlineAt <= batch.now) {
+				const { seq, laneKey, createdAt } = row;
+				this.#deps.expire(batch, { seq, lane, laneKey, createdAt, ready: true });
+				continue;
+			}
+			const ticket = this.#deps.slots.reserve(lane, row.version, { bytes: row.bodyBytes, solo: row.solo === 1 });
+			if (ticket === undefined) return false;
+			batch.onRollback(() => ticket.release());
+			this.#take(batch, lane, row, ticket, claims);
+		}
+		return false;
+	}
+
+	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket, claims: Claim[]): void {
+		const { statements } = this.#deps;
+		const now = batch.now;
+		const claimed = statements.invocationClaim.get(now, ticket.worker, ticket.cold ? 1 : 0, row.seq) as {
+			attempt: number;
+		};
+		batch.touch(lane);
+		lane.ready -= 1;
+		lane.running += 1;
+		if (row.laneKey !== "") lane.keyed -= 1;
+		lane.lastKey = row.laneKey;
+		const body = this.#body(row);
+		const claim: Claim = {
+			seq: row.seq,
+			invocationId: invocationId(row.createdAt, row.seq),
+			lane,
+			laneKey: row.laneKey,
+			version: row.version,
+			attempt: claimed.attempt,
+			charged: row.charged,
+			maxAttempts: row.maxAttempts,
+			atMostOnce: row.atMostOnce === 1,
+			workerDeaths: row.workerDeaths,
+			daemonDeaths: row.daemonDeaths,
+			solo: row.solo === 1,
+			createdAt: row.createdAt,
+			runAt: row.runAt,
+			deadlineAt: row.deadlineAt,
+			startedAt: now,
+			ticket,
+			method: row.method,
+			path: row.path,
+			headersJson: row.headers,
+			queryJson: row.query,
+			body: body ?? new Uint8Array(),
+			cancelAsked: false,
+		};
+		if (body === undefined) {
+			// Never run a request other than the one that was accepted.
+			const error: ErrorRecord = {
+				code: "DATA_CORRUPT",
+				message: "the stored request body does not match its checksum",
+			};
+			this.#deps.fail(batch, claim, error);
+			batch.afterCommit(() => ticket.release());
+			return;
+		}
+		claims.push(claim);
+	}
+
+	/** The request's body; undefined where what is stored is not what was accepted. */
+	#body(row: ReadyRow): Uint8Array | undefined {
+		if (row.bodyBytes === 0) return new Uint8Array();
+		const bytes = row.body ?? this.#deps.statements.bodyGet.get(row.seq * 2)?.bytes;
+		if (bytes === undefined || bytes.byteLength !== row.bodyBytes || crc32(bytes) !== row.bodyCrc) return undefined;
+		return bytes;
+	}
+
+	#head(lane: Lane): ReadyRow | undefined {
+		const { statements } = this.#deps;
+		if (lane.keyed === 0) return statements.invocationReadyHead.get(lane.id, "");
+		const next = statements.laneKeyNext.get(lane.id, lane.lastKey) ?? statements.laneKeyFirst.get(lane.id);
+		return next === undefined ? undefined : statements.invocationReadyHead.get(lane.id, next.laneKey);
+	}
+}

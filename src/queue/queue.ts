@@ -1,0 +1,319 @@
+/**
+ * The durable order of work: what may run next, and what became of it.
+ *
+ * Owns queue.db's statements, the lanes, and the one group commit through which everything is written. Knows no
+ * worker and no socket: slots come in through `Slots`, ends go out through `ended`.
+ */
+import type { Accepted, SlotDecision } from "../core/contracts.ts";
+import type { Environment } from "../core/environment.ts";
+import { EngineError } from "../core/errors.ts";
+import type { ResolvedConfig } from "../core/function-config.ts";
+import { invocationId, parseInvocationId } from "../core/ids.ts";
+import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
+import type { Database } from "../store/index.ts";
+import { Claimer, type Claim, type Slots } from "./claim.ts";
+import { Due, leaveQueue } from "./due.ts";
+import { Enqueuer, type Submission } from "./enqueue.ts";
+import { GroupCommit, type Batch, type Item } from "./group-commit.ts";
+import { Lanes, type Lane } from "./lanes.ts";
+import { Pruner } from "./prune.ts";
+import { Reader, eventRecord, type Names } from "./read.ts";
+import { recover, type Recovered } from "./recover.ts";
+import { Settler, type EndedInvocation, type Settled } from "./settle.ts";
+import { prepareStatements, type Statements } from "./statements.ts";
+
+export interface QueueDeps {
+	readonly database: Database;
+	readonly environment: Environment;
+	readonly slots: Slots;
+	readonly names: Names;
+	readonly resultRetentionMs: number;
+	/** Calls back at the end of this turn of the event loop. */
+	readonly defer: (flush: () => void) => void;
+	/** Committed claims: send them. */
+	readonly claimed: (claims: readonly Claim[]) => void;
+	/** Committed ends: tell waiters. */
+	readonly ended: (end: EndedInvocation) => void;
+	/** Retry policy of a version, also of one that is not active any more. */
+	readonly retryOf: (lane: number, version: number) => ResolvedConfig["retry"];
+	readonly freeBallast: () => boolean;
+	readonly broken: (error: EngineError) => void;
+}
+
+export interface EventToCommit {
+	readonly eventId: string;
+	readonly type: string;
+	readonly source: string;
+	/** JSON text. */
+	readonly data: string;
+	/** One for each subscribed function. */
+	readonly submissions: readonly Submission[];
+}
+
+export class Queue {
+	readonly lanes = new Lanes();
+	readonly read: Reader;
+	readonly #deps: QueueDeps;
+	readonly #statements: Statements;
+	readonly #commit: GroupCommit;
+	readonly #claimer: Claimer;
+	readonly #enqueuer: Enqueuer;
+	readonly #settler: Settler;
+	readonly #due: Due;
+	readonly #pruner: Pruner;
+
+	constructor(deps: QueueDeps) {
+		this.#deps = deps;
+		const { environment, database } = deps;
+		const statements = prepareStatements(database);
+		this.#statements = statements;
+		const consider = (lane: Lane): void => this.#claimer.consider(lane);
+		const alarm = (at: number): void => this.#due.alarm(at);
+		this.#commit = new GroupCommit({
+			database,
+			environment,
+			defer: deps.defer,
+			claim: (batch) => this.#claimer.claim(batch),
+			claimable: () => this.#claimer.pending,
+			freeBallast: deps.freeBallast,
+			broken: deps.broken,
+		});
+		this.#settler = new Settler({ statements, random: environment.random, consider, alarm, ended: deps.ended });
+		this.#due = new Due({
+			environment,
+			statements,
+			lanes: this.lanes,
+			settler: this.#settler,
+			add: (item) => this.#commit.add(item),
+			consider,
+		});
+		this.#claimer = new Claimer({
+			environment,
+			statements,
+			lanes: this.lanes,
+			slots: deps.slots,
+			expire: (batch, row) => this.#due.expire(batch, row),
+			fail: (batch, claim, error) =>
+				void this.#settler.settle(batch, claim, { kind: "failed", error }, deps.retryOf(claim.lane.id, claim.version)),
+			claimed: deps.claimed,
+			wake: () => this.#commit.wake(),
+		});
+		const seqMax = Math.max(statements.seqLast.get()?.seq ?? 0, statements.markGet.get("seq")?.value ?? 0);
+		this.#enqueuer = new Enqueuer(
+			{ statements, slots: deps.slots, claimed: deps.claimed, consider, alarm, stopped: () => this.#claimer.stopped },
+			seqMax + 1,
+		);
+		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
+		this.read = new Reader(database, statements, deps.names, deps.resultRetentionMs, () => environment.clock.now());
+	}
+
+	get commits(): number {
+		return this.#commit.commits;
+	}
+
+	get accepted(): number {
+		return this.#enqueuer.accepted;
+	}
+
+	/** True where nothing waits to be written. */
+	get idle(): boolean {
+		return this.#commit.idle;
+	}
+
+	/** At boot, after the lanes were added and every old worker is gone; before anything else. */
+	recover(): Recovered {
+		const write = (item: Item): void => {
+			this.#commit.add(item);
+			this.#commit.flush();
+		};
+		const recovered = recover({
+			environment: this.#deps.environment,
+			statements: this.#statements,
+			lanes: this.lanes,
+			settler: this.#settler,
+			write,
+			retryOf: this.#deps.retryOf,
+		});
+		this.#due.rearm();
+		for (const lane of this.lanes.all()) this.#claimer.consider(lane);
+		return recovered;
+	}
+
+	/** `accepted` is called after the commit, before any claim of it is sent; so a waiter may be registered in it. */
+	enqueue(submission: Submission, accepted: (accepted: Accepted) => void, refused: (error: EngineError) => void): void {
+		let answer: Accepted | undefined;
+		this.#commit.add({
+			settles: false,
+			apply: (batch) => {
+				answer = this.#enqueuer.accept(batch, submission);
+			},
+			committed: () => {
+				if (answer !== undefined) accepted(answer);
+			},
+			failed: refused,
+		});
+	}
+
+	/** One commit for all; each is accepted or refused on its own. */
+	enqueueBatch(submissions: readonly (Submission | EngineError)[]): Promise<(Accepted | EngineError)[]> {
+		return this.#write((batch) =>
+			submissions.map((submission) => {
+				if (submission instanceof EngineError) return submission;
+				try {
+					return this.#enqueuer.accept(batch, submission);
+				} catch (error) {
+					if (error instanceof EngineError) return error;
+					throw error;
+				}
+			}),
+		);
+	}
+
+	/** The event and one invocation for each subscriber, in one transaction. A known event id answers as the first time. */
+	emit(request: EventToCommit): Promise<{ replayed: boolean; invocationIds: readonly string[] }> {
+		return this.#write((batch) => {
+			const known = this.#statements.eventGet.get(request.eventId);
+			if (known !== undefined) return { replayed: true, invocationIds: eventRecord(known).invocationIds };
+			for (const { lane } of request.submissions) {
+				if (lane.queued < lane.maxQueued) continue;
+				throw new EngineError("LANE_FULL", `the lane of subscriber ${lane.functionId} is full; nothing was emitted`, {
+					retryAfterSeconds: 1,
+				});
+			}
+			const ids = request.submissions.map((submission) => this.#enqueuer.accept(batch, submission).invocationId);
+			const { eventId, type, source, data } = request;
+			this.#statements.eventInsert.run(eventId, type, source, data, batch.now, JSON.stringify(ids));
+			return { replayed: false, invocationIds: ids };
+		});
+	}
+
+	/**
+	 * Decides one slot of a schedule, at most once ever (unique key), in the transaction that enqueues it.
+	 * `overlap: "skip"` records the slot as overlapped while the invocation of an earlier slot has not ended.
+	 */
+	fireSlot(request: {
+		readonly schedule: number;
+		readonly slot: number;
+		readonly skipWhileRunning: boolean;
+		/** Undefined: the slot is only recorded as misfired. */
+		readonly submission: Submission | undefined;
+	}): Promise<SlotDecision | undefined> {
+		return this.#write((batch) => this.#fireSlot(batch, request));
+	}
+
+	#fireSlot(
+		batch: Batch,
+		request: { schedule: number; slot: number; skipWhileRunning: boolean; submission: Submission | undefined },
+	): SlotDecision | undefined {
+		const { schedule, slot, submission } = request;
+		const cursor = this.#statements.cronSlotLast.get(schedule)?.slot ?? null;
+		if (cursor !== null && cursor >= slot) return undefined;
+		const record = (decision: SlotDecision, seq: number | null): SlotDecision => {
+			this.#statements.cronSlotInsert.run(schedule, slot, decision, seq, batch.now);
+			return decision;
+		};
+		if (submission === undefined) {
+			return record("misfired", null);
+		}
+		if (request.skipWhileRunning && this.#unfinishedBefore(schedule)) {
+			return record("overlapped", null);
+		}
+		try {
+			const accepted = this.#enqueuer.accept(batch, submission);
+			return record("fired", parseInvocationId(accepted.invocationId)?.seq ?? null);
+		} catch (error) {
+			// A full lane: the slot has had its one chance, and says so.
+			if (!(error instanceof EngineError)) throw error;
+			return record("refused", null);
+		}
+	}
+
+	#unfinishedBefore(schedule: number): boolean {
+		const last = this.#statements.cronSlotLastFired.get(schedule);
+		if (last === undefined) return false;
+		const row = this.#statements.invocationState.get(last.seq);
+		return row !== undefined && !isTerminal(stateOf(row.state));
+	}
+
+	/** The newest slot of a schedule that was decided, UTC ms. */
+	lastSlot(schedule: number): number | undefined {
+		return this.#statements.cronSlotLast.get(schedule)?.slot ?? undefined;
+	}
+
+	/** What a worker answered. A stale fence changes nothing. Never refused: it waits where the disk is full. */
+	settle(claim: Claim, outcome: Outcome, settled: (settled: Settled) => void): void {
+		let answer: Settled = "stale";
+		this.#commit.add({
+			settles: true,
+			apply: (batch) => {
+				answer = this.#settler.settle(batch, claim, outcome, this.#deps.retryOf(claim.lane.id, claim.version));
+			},
+			committed: () => {
+				this.#deps.environment.probe.hit("settle.committed", claim.invocationId);
+				settled(answer);
+			},
+			failed: () => undefined,
+		});
+	}
+
+	/** Queued: ends now. Running: the wish is recorded; the caller tells the pool. Ended: answers its state. */
+	cancel(id: string): Promise<{ readonly state: State; readonly attempt: number }> {
+		const { seq } = this.read.row(id);
+		return this.#write((batch) => {
+			const row = this.#statements.invocationState.get(seq);
+			if (row === undefined) throw new EngineError("INVOCATION_NOT_FOUND", `no invocation ${id}`);
+			const state = stateOf(row.state);
+			if (state === "running") this.#statements.invocationAskCancel.run(seq);
+			if (state !== "queued") return { state, attempt: row.attempt };
+			const lane = this.lanes.get(row.lane);
+			const error = { code: "CANCELLED", message: "cancelled before it started" } as const;
+			this.#statements.invocationCancelQueued.run(batch.now, JSON.stringify(error), seq);
+			leaveQueue(batch, { lane, laneKey: row.laneKey, ready: row.ready === 1 });
+			this.#settler.endQueued(batch, { seq, invocationId: invocationId(row.createdAt, seq), lane }, "cancelled", error);
+			return { state: "cancelled" as const, attempt: row.attempt };
+		});
+	}
+
+	/** One step of retention; true where there is more. */
+	prune(): Promise<boolean> {
+		return this.#write((batch) => this.#pruner.step(batch));
+	}
+
+	/** Something that the lane waited for may be there: a worker, a higher limit, an end of a pause. */
+	consider(lane: Lane): void {
+		this.#claimer.consider(lane);
+	}
+
+	/** Versions that queued or running rows are pinned to. */
+	versionsInUse(): Set<number> {
+		return new Set(this.#statements.versionsInUse.all().map((row) => row.version));
+	}
+
+	/** No new claims and no new work; answers of workers are still written. */
+	stopClaims(): void {
+		this.#claimer.stopped = true;
+	}
+
+	/** Writes what has gathered, then nothing more. */
+	close(): void {
+		this.#claimer.stopped = true;
+		this.#due.close();
+		// Bounded: with a full disk the last answers cannot be written, and the rows are recovered at the next boot.
+		for (let turn = 0; turn < 10_000 && !this.#commit.idle; turn += 1) this.#commit.flush();
+		this.#commit.close();
+	}
+
+	#write<T>(decide: (batch: Batch) => T): Promise<T> {
+		return new Promise((resolve, reject) => {
+			let answer: T;
+			this.#commit.add({
+				settles: false,
+				apply: (batch) => {
+					answer = decide(batch);
+				},
+				committed: () => resolve(answer),
+				failed: reject,
+			});
+		});
+	}
+}

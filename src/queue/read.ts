@@ -1,0 +1,266 @@
+/** Reading rows: records, lists, events, metrics. Every read is a short, paged statement; none stays open. */
+import { crc32 } from "node:zlib";
+import type {
+	AttemptRecord,
+	EventRecord,
+	InvocationRecord,
+	InvocationSummary,
+	MetricsPeriod,
+} from "../core/contracts.ts";
+import { EngineError, type ErrorRecord } from "../core/errors.ts";
+import { invocationId, parseInvocationId } from "../core/ids.ts";
+import { isTerminal, STATE_CODE, stateOf, type State } from "../core/invocation.ts";
+import { LIMITS } from "../core/limits.ts";
+import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
+import type { Database, Statement } from "../store/index.ts";
+import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
+
+/** What the rows do not hold: names of metadata.db. */
+export interface Names {
+	functionOf(lane: number): { readonly functionId: string; readonly name: string };
+	versionOf(version: number): string;
+}
+
+const NOTHING = new Uint8Array();
+const PERIOD_MINUTES: Readonly<Record<MetricsPeriod, number>> = { minute: 1, hour: 60, day: 24 * 60 };
+
+export class Reader {
+	readonly #db: Database;
+	readonly #statements: Statements;
+	readonly #names: Names;
+	readonly #retentionMs: number;
+	readonly #now: () => number;
+	readonly #listByState = new Map<string, Statement>();
+
+	constructor(db: Database, statements: Statements, names: Names, retentionMs: number, now: () => number) {
+		this.#db = db;
+		this.#statements = statements;
+		this.#names = names;
+		this.#retentionMs = retentionMs;
+		this.#now = now;
+	}
+
+	/** The row of an id. Throws INVOCATION_NOT_FOUND, or RESULT_PRUNED where its age says that it may have been. */
+	row(id: string): InvocationRow {
+		const parts = parseInvocationId(id);
+		if (parts === undefined) {
+			throw new EngineError(
+				"INVOCATION_NOT_FOUND",
+				`${JSON.stringify(id.slice(0, 80))} is no invocation id; one looks like inv_…`,
+			);
+		}
+		const row = this.#statements.invocationGet.get(parts.seq);
+		if (row !== undefined && row.createdAt === parts.createdAt) return row;
+		const pruned =
+			row === undefined && parts.createdAt + this.#retentionMs <= this.#now() && parts.seq <= this.#highestSeq();
+		if (pruned) {
+			throw new EngineError("RESULT_PRUNED", `${id} ended and its record has passed retention`, { invocationId: id });
+		}
+		throw new EngineError("INVOCATION_NOT_FOUND", `no invocation ${id}`, { invocationId: id });
+	}
+
+	#highestSeq(): number {
+		return Math.max(this.#statements.markGet.get("seq")?.value ?? 0, this.#statements.seqLast.get()?.seq ?? 0);
+	}
+
+	/** The id of a row, or undefined where it is pruned. */
+	idOf(seq: number): string | undefined {
+		const row = this.#statements.invocationState.get(seq);
+		return row === undefined ? undefined : invocationId(row.createdAt, seq);
+	}
+
+	functionName(id: string): string {
+		return this.#names.functionOf(this.row(id).lane).name;
+	}
+
+	record(id: string): InvocationRecord {
+		const row = this.row(id);
+		return {
+			...this.#summary(row),
+			deadlineAt: row.deadlineAt ?? undefined,
+			idempotencyKey: row.idempotencyKey ?? undefined,
+			tags: row.tags === null ? [] : (JSON.parse(row.tags) as string[]),
+			traceparent: row.traceparent ?? undefined,
+			request: {
+				method: row.method,
+				path: row.path,
+				headers: JSON.parse(row.headers) as Pairs,
+				query: JSON.parse(row.query) as Pairs,
+				bodyBytes: row.bodyBytes,
+			},
+			attempts: this.#attempts(row),
+			result: row.status === null ? undefined : this.#result(row, row.status),
+		};
+	}
+
+	/** The request of an invocation, to run it again. */
+	request(id: string): { row: InvocationRow; request: Omit<InvokeRequest, "function"> } {
+		const row = this.row(id);
+		return {
+			row,
+			request: {
+				source: sourceOf(row.source),
+				method: row.method,
+				path: row.path,
+				headers: JSON.parse(row.headers) as Pairs,
+				query: JSON.parse(row.query) as Pairs,
+				body: this.#bytes(row, "request", row.body, row.bodyBytes, row.bodyCrc),
+				priority: row.priority,
+				laneKey: row.laneKey,
+				...(row.tags === null ? {} : { tags: JSON.parse(row.tags) as string[] }),
+				...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+				waits: false,
+			},
+		};
+	}
+
+	#result(row: InvocationRow, status: number): NonNullable<InvocationRecord["result"]> {
+		return {
+			status,
+			headers: JSON.parse(row.resultHeaders ?? "[]") as Pairs,
+			body: this.#bytes(row, "response", row.resultBody, row.resultBytes ?? 0, row.resultCrc ?? 0),
+		};
+	}
+
+	#bytes(
+		row: InvocationRow,
+		which: "request" | "response",
+		inline: Buffer | null,
+		length: number,
+		crc: number,
+	): Uint8Array {
+		if (length === 0) return NOTHING;
+		const bytes = inline ?? this.#statements.bodyGet.get(row.seq * 2 + (which === "request" ? 0 : 1))?.bytes;
+		if (bytes === undefined || bytes.byteLength !== length || crc32(bytes) !== crc) {
+			const id = invocationId(row.createdAt, row.seq);
+			throw new EngineError("DATA_CORRUPT", `the stored ${which} body of ${id} does not match its checksum`, {
+				invocationId: id,
+			});
+		}
+		return bytes;
+	}
+
+	#attempts(row: InvocationRow): AttemptRecord[] {
+		const attempts: AttemptRecord[] = this.#statements.attemptList.all(row.seq).map((past) => ({
+			attempt: past.attempt,
+			outcome: past.outcome,
+			startedAt: past.startedAt,
+			finishedAt: past.finishedAt,
+			worker: past.worker,
+			cold: past.cold === 1,
+			error: parseError(past.error),
+		}));
+		// The open or last attempt lives in the invocation's own columns.
+		if (row.startedAt !== null) {
+			const state = stateOf(row.state);
+			attempts.push({
+				attempt: row.attempt,
+				outcome: state,
+				startedAt: row.startedAt,
+				finishedAt: row.finishedAt ?? undefined,
+				worker: row.worker ?? undefined,
+				cold: row.cold === 1,
+				error: parseError(row.error),
+			});
+		}
+		return attempts;
+	}
+
+	#summary(row: InvocationRow): InvocationSummary {
+		const { functionId, name } = this.#names.functionOf(row.lane);
+		const started = row.startedAt ?? undefined;
+		const finished = row.finishedAt ?? undefined;
+		const state = stateOf(row.state);
+		return {
+			invocationId: invocationId(row.createdAt, row.seq),
+			functionId,
+			functionName: name,
+			version: this.#names.versionOf(row.version),
+			state,
+			source: sourceOf(row.source),
+			origin: row.origin ?? undefined,
+			attempt: row.attempt,
+			charged: row.charged,
+			maxAttempts: row.maxAttempts,
+			priority: row.priority,
+			laneKey: row.laneKey,
+			createdAt: row.createdAt,
+			runAt: row.runAt,
+			startedAt: started,
+			finishedAt: finished,
+			queueWaitMs: started === undefined ? undefined : Math.max(0, started - Math.max(row.createdAt, row.runAt)),
+			runMs: started === undefined || finished === undefined ? undefined : Math.max(0, finished - started),
+			cold: row.cold === null ? undefined : row.cold === 1,
+			error: state === "running" ? undefined : parseError(row.error),
+		};
+	}
+
+	/** Newest first. */
+	list(filter: {
+		lane?: number | undefined;
+		state?: State | undefined;
+		limit?: number | undefined;
+		before?: string | undefined;
+	}): InvocationSummary[] {
+		const limit = Math.min(filter.limit ?? LIMITS.listPageDefault, LIMITS.listPageMax);
+		const before = filter.before === undefined ? Number.MAX_SAFE_INTEGER : parseInvocationId(filter.before)?.seq;
+		if (before === undefined)
+			throw new EngineError("BAD_REQUEST", `expected before to be an invocation id, got ${filter.before}`);
+		return this.#rows(filter.lane, filter.state, before, limit).map((row) => this.#summary(row));
+	}
+
+	#rows(lane: number | undefined, state: State | undefined, before: number, limit: number): InvocationRow[] {
+		if (state !== undefined) {
+			const parameters = lane === undefined ? [before, limit] : [lane, before, limit];
+			return this.#listState(state, lane !== undefined).all(...parameters) as InvocationRow[];
+		}
+		return lane === undefined
+			? this.#statements.invocationList.all(before, limit)
+			: this.#statements.invocationListLane.all(lane, before, limit);
+	}
+
+	/** One statement for each state, with the state as a literal, so that its partial index may serve it. */
+	#listState(state: State, byLane: boolean): Statement {
+		const key = `${state}${byLane}`;
+		let statement = this.#listByState.get(key);
+		if (statement === undefined) {
+			const unsuccessful = isTerminal(state) && state !== "succeeded" ? "AND state >= 3" : "";
+			statement = this.#db.prepare(`SELECT ${SUMMARY_COLUMNS} FROM invocation
+				WHERE state = ${STATE_CODE[state]} ${unsuccessful} ${byLane ? "AND lane = ?" : ""} AND seq < ?
+				ORDER BY seq DESC LIMIT ?`);
+			this.#listByState.set(key, statement);
+		}
+		return statement;
+	}
+
+	events(limit: number): EventRecord[] {
+		return this.#statements.eventList.all(limit).map(eventRecord);
+	}
+
+	metrics(lane: number, period: MetricsPeriod): MetricRow {
+		const minute = Math.floor(this.#now() / 60_000) - (PERIOD_MINUTES[period] - 1);
+		const row = this.#statements.metricSum.get(lane, minute);
+		if (row === undefined) throw new Error("an aggregate has one row");
+		return row;
+	}
+}
+
+export function eventRecord(row: EventRow): EventRecord {
+	return {
+		eventId: row.eventId,
+		type: row.type,
+		createdAt: row.createdAt,
+		data: JSON.parse(row.data) as unknown,
+		invocationIds: JSON.parse(row.invocations) as string[],
+	};
+}
+
+function parseError(text: string | null): ErrorRecord | undefined {
+	return text === null ? undefined : (JSON.parse(text) as ErrorRecord);
+}
+
+function sourceOf(code: number): SourceKind {
+	const source = SOURCES[code];
+	if (source === undefined) throw new Error(`no source has the code ${code}`);
+	return source;
+}

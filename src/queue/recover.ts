@@ -1,0 +1,102 @@
+/**
+ * What happens at boot before the first claim: rows that were running when the last daemon died are settled by fact
+ * (every worker of it is proven gone), and the counts of the lanes are rebuilt from rows.
+ *
+ * Idempotent: a crash in the middle leaves rows that the next boot treats alike.
+ */
+import type { Environment } from "../core/environment.ts";
+import type { ResolvedConfig } from "../core/function-config.ts";
+import { invocationId } from "../core/ids.ts";
+import type { Batch, Item } from "./group-commit.ts";
+import type { Lanes } from "./lanes.ts";
+import type { Settler } from "./settle.ts";
+import type { RunningRowAtBoot, Statements } from "./statements.ts";
+
+export interface RecoverDeps {
+	readonly environment: Environment;
+	readonly statements: Statements;
+	readonly lanes: Lanes;
+	readonly settler: Settler;
+	/** Adds the item and writes it now. */
+	readonly write: (item: Item) => void;
+	readonly retryOf: (lane: number, version: number) => ResolvedConfig["retry"];
+}
+
+const PAGE = 500;
+
+export interface Recovered {
+	/** Rows that were running and went back to their lanes. */
+	readonly requeued: number;
+	/** Rows that were running and ended (`lost`, `cancelled`, `crashed`). */
+	readonly ended: number;
+}
+
+/** Counts first, so that settling moves them; then the running rows, page by page. */
+export function recover(deps: RecoverDeps): Recovered {
+	const { environment, statements, lanes } = deps;
+	environment.probe.hit("recover.begin");
+	for (const row of statements.laneCountReady.all()) {
+		const lane = lanes.get(row.lane);
+		lane.ready = row.count;
+		lane.keyed += row.keyed;
+	}
+	for (const row of statements.laneCountDelayed.all()) {
+		const lane = lanes.get(row.lane);
+		lane.delayed = row.count;
+		lane.keyed += row.keyed;
+	}
+	let requeued = 0;
+	let ended = 0;
+	for (;;) {
+		const rows = statements.runningList.all(PAGE);
+		if (rows.length === 0) break;
+		let failure: Error | undefined;
+		deps.write({
+			settles: true,
+			apply: (batch) => {
+				for (const row of rows) {
+					lanes.get(row.lane).running += 1;
+					if (settleAtBoot(deps, batch, row)) requeued += 1;
+					else ended += 1;
+				}
+			},
+			committed: () => undefined,
+			failed: (error) => {
+				failure = error;
+			},
+		});
+		// Without progress the next page would be the same one.
+		if (failure !== undefined) throw failure;
+	}
+	environment.probe.hit("recover.done");
+	return { requeued, ended };
+}
+
+function settleAtBoot(deps: RecoverDeps, batch: Batch, row: RunningRowAtBoot): boolean {
+	const lane = deps.lanes.get(row.lane);
+	const settled = deps.settler.settle(
+		batch,
+		{
+			seq: row.seq,
+			invocationId: invocationId(row.createdAt, row.seq),
+			lane,
+			laneKey: row.laneKey,
+			attempt: row.attempt,
+			charged: row.charged,
+			maxAttempts: row.maxAttempts,
+			atMostOnce: row.atMostOnce === 1,
+			workerDeaths: row.workerDeaths,
+			daemonDeaths: row.daemonDeaths,
+			solo: row.solo === 1,
+			cancelAsked: row.cancelAsked === 1,
+			deadlineAt: row.deadlineAt,
+			startedAt: row.startedAt,
+			createdAt: row.createdAt,
+			runAt: row.runAt,
+			ticket: { worker: row.worker, cold: row.cold === 1 },
+		},
+		{ kind: "daemon_died" },
+		deps.retryOf(row.lane, row.version),
+	);
+	return settled === "queued";
+}

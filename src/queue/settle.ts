@@ -1,0 +1,218 @@
+/**
+ * What becomes of a running invocation, written behind the fence (seq, attempt): a stale answer changes nothing.
+ * The decision is core/invocation.settle; this file only writes it, with the result and the metric in one commit.
+ *
+ *   Q4  a terminal row never changes      Q5  a stale fence changes nothing      Q6  a result exists exactly for succeeded
+ */
+import { crc32 } from "node:zlib";
+import type { Ended } from "../core/contracts.ts";
+import type { Random } from "../core/environment.ts";
+import type { ErrorRecord } from "../core/errors.ts";
+import type { ResolvedConfig } from "../core/function-config.ts";
+import { settle, STATE_CODE, type Finding, type Outcome, type RunningRow, type State } from "../core/invocation.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { Batch } from "./group-commit.ts";
+import type { Lane } from "./lanes.ts";
+import type { Statements } from "./statements.ts";
+
+/** A running row, from a Claim or, at boot, from the database. */
+export interface Settleable extends RunningRow {
+	readonly seq: number;
+	readonly invocationId: string;
+	readonly lane: Lane;
+	readonly laneKey: string;
+	readonly attempt: number;
+	readonly startedAt: number;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly ticket: { readonly worker: string; readonly cold: boolean };
+}
+
+/** An end, as metrics and waiters want it. */
+export interface EndedInvocation extends Ended {
+	readonly seq: number;
+	readonly lane: Lane;
+	/** From acceptance or due time to the start of its last attempt; undefined where it never started. */
+	readonly queueWaitMs: number | undefined;
+	readonly cold: boolean;
+}
+
+export interface SettlerDeps {
+	readonly statements: Statements;
+	readonly random: Random;
+	readonly consider: (lane: Lane) => void;
+	readonly alarm: (at: number) => void;
+	readonly ended: (end: EndedInvocation) => void;
+}
+
+/** `stale`: the fence had moved on; expected, and nothing was written. */
+export type Settled = State | "stale";
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Error texts are bounded, because they live in the row. */
+function bounded(error: ErrorRecord): ErrorRecord {
+	const cut = (text: string): string => {
+		const bytes = encoder.encode(text);
+		if (bytes.byteLength <= LIMITS.errorTextBytesMax) return text;
+		return `${decoder.decode(bytes.subarray(0, LIMITS.errorTextBytesMax))}… (cut)`;
+	};
+	return {
+		code: error.code,
+		message: cut(error.message),
+		...(error.name === undefined ? {} : { name: cut(error.name) }),
+		...(error.stack === undefined ? {} : { stack: cut(error.stack) }),
+	};
+}
+
+export class Settler {
+	readonly #deps: SettlerDeps;
+
+	constructor(deps: SettlerDeps) {
+		this.#deps = deps;
+	}
+
+	/** Part of an open transaction. */
+	settle(batch: Batch, row: Settleable, outcome: Outcome | Finding, retry: ResolvedConfig["retry"]): Settled {
+		const { statements, random } = this.#deps;
+		const { lane } = row;
+		const decided = settle(row, outcome, batch.now, retry, random);
+		const error = decided.error === undefined ? undefined : bounded(decided.error);
+		const errorJson = error === undefined ? null : JSON.stringify(error);
+		const fence = [row.seq, row.attempt] as const;
+		let changes: number;
+		if (decided.to === "succeeded" && outcome.kind === "succeeded") {
+			changes = this.#succeed(batch, row, outcome, decided.charged);
+		} else if (decided.to === "queued") {
+			const runAt = decided.runAt ?? 0;
+			const ready = runAt <= batch.now;
+			changes = statements.invocationRequeue.run(
+				ready ? 1 : 0,
+				runAt,
+				decided.charged,
+				decided.workerDeaths,
+				decided.daemonDeaths,
+				decided.solo ? 1 : 0,
+				errorJson,
+				...fence,
+			).changes;
+			if (changes === 1) this.#superseded(batch, row, outcome, errorJson, ready, runAt);
+		} else {
+			changes = statements.invocationEnd.run(
+				STATE_CODE[decided.to],
+				decided.charged,
+				decided.workerDeaths,
+				decided.daemonDeaths,
+				batch.now,
+				errorJson,
+				...fence,
+			).changes;
+		}
+		if (changes === 0) return "stale";
+		batch.touch(lane);
+		lane.running -= 1;
+		if (decided.to !== "queued") this.#end(batch, row, outcome, decided.to, error);
+		batch.afterCommit(() => this.#deps.consider(lane));
+		return decided.to;
+	}
+
+	#succeed(batch: Batch, row: Settleable, outcome: Extract<Outcome, { kind: "succeeded" }>, charged: number): number {
+		const { statements } = this.#deps;
+		const body = outcome.body;
+		const bytes = body.byteLength;
+		const inline = bytes <= LIMITS.bodyInlineBytesMax;
+		const { changes } = statements.invocationSucceed.run(
+			charged,
+			batch.now,
+			outcome.status,
+			JSON.stringify(outcome.headers),
+			inline && bytes > 0 ? body : null,
+			bytes,
+			bytes === 0 ? 0 : crc32(body),
+			row.seq,
+			row.attempt,
+		);
+		if (changes === 1 && !inline) statements.bodyInsert.run(row.seq * 2 + 1, body);
+		return changes;
+	}
+
+	#superseded(
+		batch: Batch,
+		row: Settleable,
+		outcome: Outcome | Finding,
+		errorJson: string | null,
+		ready: boolean,
+		runAt: number,
+	): void {
+		const { lane, ticket } = row;
+		this.#deps.statements.attemptInsert.run(
+			row.seq,
+			row.attempt,
+			outcome.kind,
+			row.startedAt,
+			batch.now,
+			ticket.worker,
+			ticket.cold ? 1 : 0,
+			errorJson,
+		);
+		batch.touch(lane);
+		if (ready) lane.ready += 1;
+		else lane.delayed += 1;
+		if (row.laneKey !== "") lane.keyed += 1;
+		batch.afterCommit(() => {
+			if (!ready) this.#deps.alarm(runAt);
+			if (row.deadlineAt !== null) this.#deps.alarm(row.deadlineAt);
+		});
+	}
+
+	#end(batch: Batch, row: Settleable, outcome: Outcome | Finding, state: State, error: ErrorRecord | undefined): void {
+		const { lane, ticket } = row;
+		const runMs = Math.max(0, batch.now - row.startedAt);
+		this.countEnd(batch, lane, state, runMs, ticket.cold);
+		const result = state === "succeeded" && outcome.kind === "succeeded" ? outcome : undefined;
+		const queueWaitMs = Math.max(0, row.startedAt - Math.max(row.createdAt, row.runAt));
+		batch.afterCommit(() =>
+			this.#deps.ended({
+				seq: row.seq,
+				invocationId: row.invocationId,
+				lane,
+				state,
+				result,
+				error,
+				executionMs: runMs,
+				queueWaitMs,
+				cold: ticket.cold,
+			}),
+		);
+	}
+
+	/** The metric of one end, in the commit that ends it. */
+	countEnd(batch: Batch, lane: Lane, state: State, runMs: number, cold: boolean): void {
+		const minute = Math.floor(batch.now / 60_000);
+		this.#deps.statements.metricAdd.run(lane.id, minute, state === "succeeded" ? 0 : 1, runMs, cold ? 1 : 0, batch.now);
+	}
+
+	/** The end of a row that never started (cancelled or expired in the queue). */
+	endQueued(
+		batch: Batch,
+		row: { seq: number; invocationId: string; lane: Lane },
+		state: State,
+		error: ErrorRecord,
+	): void {
+		this.countEnd(batch, row.lane, state, 0, false);
+		batch.afterCommit(() =>
+			this.#deps.ended({
+				seq: row.seq,
+				invocationId: row.invocationId,
+				lane: row.lane,
+				state,
+				result: undefined,
+				error,
+				executionMs: 0,
+				queueWaitMs: undefined,
+				cold: false,
+			}),
+		);
+	}
+}

@@ -1,0 +1,303 @@
+/**
+ * Every statement of the queue, named noun then verb, prepared once, bound by position (named binding costs about
+ * a third more). Hot statements come first. What a statement may change it says in its WHERE: the fence
+ * (seq, attempt, state = running) stands in every settling write.
+ */
+import type { Database } from "../store/index.ts";
+
+export type Statements = ReturnType<typeof prepareStatements>;
+
+export function prepareStatements(db: Database) {
+	return {
+		invocationInsert: db.prepare(`
+			INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at, deadline_at,
+				attempt, charged, max_attempts, at_most_once, started_at, worker, cold, source, origin,
+				method, path, headers, query, body, body_bytes, body_crc, idempotency_key, tags, traceparent)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		invocationSucceed: db.prepare(`
+			UPDATE invocation SET state = 2, charged = ?, finished_at = ?, status = ?, result_headers = ?, result_body = ?,
+				result_bytes = ?, result_crc = ?
+			WHERE seq = ? AND state = 1 AND attempt = ?`),
+		invocationEnd: db.prepare(`
+			UPDATE invocation SET state = ?, charged = ?, worker_deaths = ?, daemon_deaths = ?, finished_at = ?, error = ?
+			WHERE seq = ? AND state = 1 AND attempt = ?`),
+		invocationRequeue: db.prepare(`
+			UPDATE invocation SET state = 0, ready = ?, run_at = ?, charged = ?, worker_deaths = ?, daemon_deaths = ?, solo = ?,
+				started_at = NULL, worker = NULL, cold = NULL, error = ?
+			WHERE seq = ? AND state = 1 AND attempt = ?`),
+		invocationClaim: db.prepare(`
+			UPDATE invocation SET state = 1, attempt = attempt + 1, started_at = ?, worker = ?, cold = ?, error = NULL
+			WHERE seq = ? AND state = 0 AND ready = 1 RETURNING attempt`),
+		/** The head of a sub-lane. INDEXED BY, because STAT4 may otherwise change the plan with the data. */
+		invocationReadyHead: db.prepare<[number, string], ReadyRow>(`
+			SELECT seq, lane, version, lane_key AS laneKey, attempt, charged, max_attempts AS maxAttempts,
+				at_most_once AS atMostOnce, worker_deaths AS workerDeaths, daemon_deaths AS daemonDeaths, solo,
+				created_at AS createdAt, run_at AS runAt, deadline_at AS deadlineAt, method, path, headers, query, body,
+				body_bytes AS bodyBytes, body_crc AS bodyCrc
+			FROM invocation INDEXED BY invocation_ready
+			WHERE state = 0 AND ready = 1 AND lane = ? AND lane_key = ?
+			ORDER BY priority DESC, seq LIMIT 1`),
+		/** The next lane key after the one served last: a step through the index, not a scan of the lane. */
+		laneKeyNext: db.prepare<[number, string], { laneKey: string }>(`
+			SELECT lane_key AS laneKey FROM invocation INDEXED BY invocation_ready
+			WHERE state = 0 AND ready = 1 AND lane = ? AND lane_key > ? ORDER BY lane_key LIMIT 1`),
+		laneKeyFirst: db.prepare<[number], { laneKey: string }>(`
+			SELECT lane_key AS laneKey FROM invocation INDEXED BY invocation_ready
+			WHERE state = 0 AND ready = 1 AND lane = ? ORDER BY lane_key LIMIT 1`),
+
+		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
+		bodyGet: db.prepare<[number], { bytes: Buffer }>("SELECT bytes FROM body WHERE id = ?"),
+		metricAdd: db.prepare(`
+			INSERT INTO metric (lane, minute, invocations, errors, run_ms, cold_starts, last_at) VALUES (?, ?, 1, ?, ?, ?, ?)
+			ON CONFLICT (lane, minute) DO UPDATE SET invocations = invocations + 1, errors = errors + excluded.errors,
+				run_ms = run_ms + excluded.run_ms, cold_starts = cold_starts + excluded.cold_starts, last_at = excluded.last_at`),
+		attemptInsert: db.prepare(`
+			INSERT INTO attempt (seq, attempt, outcome, started_at, finished_at, worker, cold, error)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`),
+
+		idempotencyGet: db.prepare<[number, string], { seq: number; fingerprint: Buffer; expiresAt: number }>(
+			"SELECT seq, fingerprint, expires_at AS expiresAt FROM idempotency WHERE lane = ? AND key = ?",
+		),
+		idempotencyPut: db.prepare(`
+			INSERT INTO idempotency (lane, key, seq, fingerprint, expires_at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (lane, key) DO UPDATE SET seq = excluded.seq, fingerprint = excluded.fingerprint,
+				expires_at = excluded.expires_at`),
+		idempotencyDeleteExpired: db.prepare(`
+			DELETE FROM idempotency WHERE (lane, key) IN
+				(SELECT lane, key FROM idempotency INDEXED BY idempotency_expiry WHERE expires_at <= ? LIMIT ?)`),
+
+		invocationCancelQueued: db.prepare(
+			"UPDATE invocation SET state = 6, ready = 0, finished_at = ?, error = ? WHERE seq = ? AND state = 0",
+		),
+		invocationAskCancel: db.prepare("UPDATE invocation SET cancel_asked = 1 WHERE seq = ? AND state = 1"),
+		invocationExpire: db.prepare(
+			"UPDATE invocation SET state = 7, ready = 0, finished_at = ?, error = ? WHERE seq = ? AND state = 0",
+		),
+		invocationState: db.prepare<[number], StateRow>(`
+			SELECT seq, lane, state, ready, attempt, created_at AS createdAt, lane_key AS laneKey FROM invocation WHERE seq = ?`),
+
+		dueNext: db.prepare<[], { at: number | null }>(
+			"SELECT MIN(run_at) AS at FROM invocation INDEXED BY invocation_due WHERE state = 0 AND ready = 0",
+		),
+		dueList: db.prepare<[number, number], { seq: number; lane: number }>(`
+			SELECT seq, lane FROM invocation INDEXED BY invocation_due
+			WHERE state = 0 AND ready = 0 AND run_at <= ? ORDER BY run_at LIMIT ?`),
+		duePromote: db.prepare("UPDATE invocation SET ready = 1 WHERE seq = ? AND state = 0"),
+		deadlineNext: db.prepare<[], { at: number | null }>(`
+			SELECT MIN(deadline_at) AS at FROM invocation INDEXED BY invocation_deadline
+			WHERE state = 0 AND deadline_at IS NOT NULL`),
+		deadlineList: db.prepare<[number, number], StateRow>(`
+			SELECT seq, lane, state, ready, attempt, created_at AS createdAt, lane_key AS laneKey
+			FROM invocation INDEXED BY invocation_deadline
+			WHERE state = 0 AND deadline_at IS NOT NULL AND deadline_at <= ? ORDER BY deadline_at LIMIT ?`),
+
+		eventInsert: db.prepare(
+			"INSERT INTO event (event_id, type, source, data, created_at, invocations) VALUES (?, ?, ?, ?, ?, ?)",
+		),
+		eventGet: db.prepare<[string], EventRow>(`
+			SELECT id, event_id AS eventId, type, source, data, created_at AS createdAt, invocations FROM event WHERE event_id = ?`),
+		eventList: db.prepare<[number], EventRow>(`
+			SELECT id, event_id AS eventId, type, source, data, created_at AS createdAt, invocations
+			FROM event ORDER BY id DESC LIMIT ?`),
+		eventDeleteBefore: db.prepare(
+			"DELETE FROM event WHERE id IN (SELECT id FROM event WHERE created_at < ? ORDER BY id LIMIT ?)",
+		),
+
+		cronSlotInsert: db.prepare(
+			"INSERT OR IGNORE INTO cron_slot (schedule, slot, outcome, seq, decided_at) VALUES (?, ?, ?, ?, ?)",
+		),
+		cronSlotLast: db.prepare<[number], { slot: number | null }>(
+			"SELECT MAX(slot) AS slot FROM cron_slot WHERE schedule = ?",
+		),
+		cronSlotLastFired: db.prepare<[number], { seq: number; slot: number }>(
+			"SELECT seq, slot FROM cron_slot WHERE schedule = ? AND outcome = 'fired' ORDER BY slot DESC LIMIT 1",
+		),
+		/** Keeps each schedule's newest slots: they are its cursor and its overlap check. */
+		cronSlotDeleteBefore: db.prepare(`
+			DELETE FROM cron_slot WHERE (schedule, slot) IN (
+				SELECT schedule, slot FROM cron_slot AS old WHERE slot < ?
+					AND EXISTS (SELECT 1 FROM cron_slot AS later WHERE later.schedule = old.schedule AND later.slot > old.slot
+						AND later.outcome = 'fired')
+				LIMIT ?)`),
+
+		metricSum: db.prepare<[number, number], MetricRow>(`
+			SELECT COALESCE(SUM(invocations), 0) AS invocations, COALESCE(SUM(errors), 0) AS errors,
+				COALESCE(SUM(run_ms), 0) AS runMs, COALESCE(SUM(cold_starts), 0) AS coldStarts, MAX(last_at) AS lastAt
+			FROM metric WHERE lane = ? AND minute >= ?`),
+		metricDeleteBefore: db.prepare("DELETE FROM metric WHERE minute < ?"),
+
+		markGet: db.prepare<[string], { value: number }>("SELECT value FROM mark WHERE name = ?"),
+		markRaise: db.prepare(`
+			INSERT INTO mark (name, value) VALUES (?, ?)
+			ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)`),
+		seqLast: db.prepare<[], { seq: number | null }>("SELECT MAX(seq) AS seq FROM invocation"),
+
+		runningList: db.prepare<[number], RunningRowAtBoot>(`
+			SELECT seq, lane, version, attempt, charged, max_attempts AS maxAttempts, at_most_once AS atMostOnce,
+				worker_deaths AS workerDeaths, daemon_deaths AS daemonDeaths, solo, cancel_asked AS cancelAsked,
+				deadline_at AS deadlineAt, started_at AS startedAt, worker, cold, created_at AS createdAt, run_at AS runAt,
+				lane_key AS laneKey
+			FROM invocation INDEXED BY invocation_running WHERE state = 1 LIMIT ?`),
+		laneCountReady: db.prepare<[], { lane: number; count: number; keyed: number }>(`
+			SELECT lane, COUNT(*) AS count, SUM(lane_key <> '') AS keyed FROM invocation INDEXED BY invocation_ready
+			WHERE state = 0 AND ready = 1 GROUP BY lane`),
+		laneCountDelayed: db.prepare<[], { lane: number; count: number; keyed: number }>(`
+			SELECT lane, COUNT(*) AS count, SUM(lane_key <> '') AS keyed FROM invocation INDEXED BY invocation_due
+			WHERE state = 0 AND ready = 0 GROUP BY lane`),
+		versionsInUse: db.prepare<[], { version: number }>("SELECT DISTINCT version FROM invocation WHERE state IN (0, 1)"),
+
+		pruneList: db.prepare<[number, number], PruneRow>(`
+			SELECT seq, created_at AS createdAt, finished_at AS finishedAt, body_bytes AS bodyBytes, result_bytes AS resultBytes,
+				attempt FROM invocation WHERE seq > ? ORDER BY seq LIMIT ?`),
+		invocationDelete: db.prepare("DELETE FROM invocation WHERE seq = ? AND state >= 2"),
+		bodyDelete: db.prepare("DELETE FROM body WHERE id = ? OR id = ?"),
+		attemptDelete: db.prepare("DELETE FROM attempt WHERE seq = ?"),
+
+		invocationGet: db.prepare<[number], InvocationRow>(`SELECT ${RECORD_COLUMNS} FROM invocation WHERE seq = ?`),
+		attemptList: db.prepare<[number], AttemptRow>(`
+			SELECT attempt, outcome, started_at AS startedAt, finished_at AS finishedAt, worker, cold, error
+			FROM attempt WHERE seq = ? ORDER BY attempt`),
+		invocationList: db.prepare<[number, number], InvocationRow>(`
+			SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq < ? ORDER BY seq DESC LIMIT ?`),
+		invocationListLane: db.prepare<[number, number, number], InvocationRow>(`
+			SELECT ${SUMMARY_COLUMNS} FROM invocation INDEXED BY invocation_by_lane
+			WHERE lane = ? AND seq < ? ORDER BY seq DESC LIMIT ?`),
+	};
+}
+
+/** What a list shows; the bodies stay on disk. */
+export const SUMMARY_COLUMNS = `seq, lane, version, state, source, origin, attempt, charged, max_attempts AS maxAttempts, priority,
+	lane_key AS laneKey, created_at AS createdAt, run_at AS runAt, started_at AS startedAt, finished_at AS finishedAt,
+	worker, cold, error`;
+const RECORD_COLUMNS = `${SUMMARY_COLUMNS}, deadline_at AS deadlineAt, idempotency_key AS idempotencyKey, tags, traceparent,
+	method, path, headers, query, body, body_bytes AS bodyBytes, body_crc AS bodyCrc, status,
+	result_headers AS resultHeaders, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc`;
+
+export interface ReadyRow {
+	readonly seq: number;
+	readonly lane: number;
+	readonly version: number;
+	readonly laneKey: string;
+	readonly attempt: number;
+	readonly charged: number;
+	readonly maxAttempts: number;
+	readonly atMostOnce: number;
+	readonly workerDeaths: number;
+	readonly daemonDeaths: number;
+	readonly solo: number;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly deadlineAt: number | null;
+	readonly method: string;
+	readonly path: string;
+	readonly headers: string;
+	readonly query: string;
+	readonly body: Buffer | null;
+	readonly bodyBytes: number;
+	readonly bodyCrc: number;
+}
+
+export interface StateRow {
+	readonly seq: number;
+	readonly lane: number;
+	readonly state: number;
+	readonly ready: number;
+	readonly attempt: number;
+	readonly createdAt: number;
+	readonly laneKey: string;
+}
+
+export interface RunningRowAtBoot {
+	readonly seq: number;
+	readonly lane: number;
+	readonly version: number;
+	readonly attempt: number;
+	readonly charged: number;
+	readonly maxAttempts: number;
+	readonly atMostOnce: number;
+	readonly workerDeaths: number;
+	readonly daemonDeaths: number;
+	readonly solo: number;
+	readonly cancelAsked: number;
+	readonly deadlineAt: number | null;
+	readonly startedAt: number;
+	readonly worker: string;
+	readonly cold: number;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly laneKey: string;
+}
+
+export interface InvocationRow {
+	readonly seq: number;
+	readonly lane: number;
+	readonly version: number;
+	readonly state: number;
+	readonly source: number;
+	readonly origin: string | null;
+	readonly attempt: number;
+	readonly charged: number;
+	readonly maxAttempts: number;
+	readonly priority: number;
+	readonly laneKey: string;
+	readonly createdAt: number;
+	readonly runAt: number;
+	readonly startedAt: number | null;
+	readonly finishedAt: number | null;
+	readonly worker: string | null;
+	readonly cold: number | null;
+	readonly error: string | null;
+	readonly deadlineAt: number | null;
+	readonly idempotencyKey: string | null;
+	readonly tags: string | null;
+	readonly traceparent: string | null;
+	readonly method: string;
+	readonly path: string;
+	readonly headers: string;
+	readonly query: string;
+	readonly body: Buffer | null;
+	readonly bodyBytes: number;
+	readonly bodyCrc: number;
+	readonly status: number | null;
+	readonly resultHeaders: string | null;
+	readonly resultBody: Buffer | null;
+	readonly resultBytes: number | null;
+	readonly resultCrc: number | null;
+}
+
+export interface AttemptRow {
+	readonly attempt: number;
+	readonly outcome: string;
+	readonly startedAt: number;
+	readonly finishedAt: number;
+	readonly worker: string;
+	readonly cold: number;
+	readonly error: string | null;
+}
+
+export interface EventRow {
+	readonly id: number;
+	readonly eventId: string;
+	readonly type: string;
+	readonly source: string;
+	readonly data: string;
+	readonly createdAt: number;
+	readonly invocations: string;
+}
+
+export interface MetricRow {
+	readonly invocations: number;
+	readonly errors: number;
+	readonly runMs: number;
+	readonly coldStarts: number;
+	readonly lastAt: number | null;
+}
+
+export interface PruneRow {
+	readonly seq: number;
+	readonly createdAt: number;
+	readonly finishedAt: number | null;
+	readonly bodyBytes: number;
+	readonly resultBytes: number | null;
+	readonly attempt: number;
+}

@@ -1,0 +1,137 @@
+/**
+ * One call of the handler: the Request and the context it gets, and the message that tells how it ended.
+ *
+ * A call ends exactly once, by `response` or `failed` where no abort had reached it, else by `ended`.
+ */
+import type { AbortReason, ChannelLogLevel, InvokeMessage, RuntimeLimits, WorkerMessage } from "../protocol/index.ts";
+import {
+	OwnAbortController,
+	OwnDOMException,
+	OwnHeaders,
+	OwnPromise,
+	OwnRequest,
+	ownEncodeURIComponent,
+} from "./intrinsics.ts";
+import { createLineSink, type LineSink } from "./lines.ts";
+import type { Handler } from "./loader.ts";
+import { readResult } from "./result.ts";
+import { describeThrown } from "./text.ts";
+
+type Log = (message: string, metadata?: unknown) => void;
+
+/** The handler's second argument. */
+export interface HandlerContext {
+	readonly invocationId: string;
+	/** 1 for the first try. */
+	readonly attempt: number;
+	/** Aborted at the time limit and at a cancel; the same as `request.signal`. */
+	readonly signal: AbortSignal;
+	/** UTC milliseconds at which the signal aborts. */
+	readonly deadline: number;
+	readonly log: { readonly debug: Log; readonly info: Log; readonly warn: Log; readonly error: Log };
+	/** Work that goes on after the answer. A worker that is to end gives it `graceMs`; its failure is logged. */
+	waitUntil(work: unknown): void;
+}
+
+export interface CallDependencies {
+	readonly handler: Handler;
+	readonly functionName: string;
+	readonly limits: RuntimeLimits;
+	readonly send: (message: WorkerMessage) => void;
+	/** Counts work of `waitUntil` that is not done. */
+	readonly hold: (by: 1 | -1) => void;
+}
+
+export class Call {
+	readonly id: number;
+	readonly sink: LineSink;
+	readonly #message: InvokeMessage;
+	readonly #deps: CallDependencies;
+	readonly #controller = new OwnAbortController();
+
+	constructor(message: InvokeMessage, deps: CallDependencies) {
+		this.id = message.call;
+		this.#message = message;
+		this.#deps = deps;
+		this.sink = createLineSink({ call: message.call, limits: deps.limits, send: deps.send });
+	}
+
+	abort(reason: AbortReason): void {
+		const { signal } = this.#controller;
+		if (signal.aborted) return;
+		this.#controller.abort(
+			reason === "timeout"
+				? new OwnDOMException("the attempt ran into its time limit", "TimeoutError")
+				: new OwnDOMException("the invocation was cancelled", "AbortError"),
+		);
+	}
+
+	/** Runs the handler to its end and returns the message for the pool. Never rejects. */
+	async run(): Promise<WorkerMessage> {
+		const answer = await this.#answer();
+		this.sink.end();
+		return this.#controller.signal.aborted ? { type: "ended", call: this.id } : answer;
+	}
+
+	async #answer(): Promise<WorkerMessage> {
+		const { handler, limits } = this.#deps;
+		try {
+			const given = await handler(this.#request(), this.#context());
+			const result = await readResult(given, limits, () => this.#controller.signal.aborted);
+			if (!result.ok) {
+				const { code, message } = result;
+				return { type: "failed", call: this.id, code, name: undefined, message, stack: undefined };
+			}
+			const { status, headers, body } = result;
+			return { type: "response", call: this.id, status, headers, body };
+		} catch (thrown) {
+			const text = describeThrown(thrown, limits.errorTextBytesMax);
+			return { type: "failed", call: this.id, code: "HANDLER_ERROR", ...text };
+		}
+	}
+
+	#request(): Request {
+		const { method, path, query, headers, body, invocationId } = this.#message;
+		let url = `http://${this.#deps.functionName}.function.internal${path}`;
+		let mark = "?";
+		for (const [name, value] of query) {
+			url += `${mark}${ownEncodeURIComponent(name)}=${ownEncodeURIComponent(value)}`;
+			mark = "&";
+		}
+		const all = new OwnHeaders();
+		for (const [name, value] of headers) all.append(name, value);
+		all.set("x-invocation-id", invocationId);
+		const init: RequestInit = { method, headers: all, signal: this.#controller.signal };
+		// Fetch forbids a body for these two, and a handler that tests `request.body` wants null for an empty one.
+		if (body.byteLength > 0 && method !== "GET" && method !== "HEAD") init.body = body as Uint8Array<ArrayBuffer>;
+		return new OwnRequest(url, init);
+	}
+
+	#context(): HandlerContext {
+		const { invocationId, attempt, deadline } = this.#message;
+		const { limits, hold } = this.#deps;
+		const { sink } = this;
+		const log =
+			(level: ChannelLogLevel): Log =>
+			(message, metadata) =>
+				sink.line(level, String(message), metadata);
+		return {
+			invocationId,
+			attempt,
+			deadline,
+			signal: this.#controller.signal,
+			log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
+			waitUntil(work) {
+				hold(1);
+				OwnPromise.resolve(work).then(
+					() => hold(-1),
+					(thrown: unknown) => {
+						const { message, stack } = describeThrown(thrown, limits.errorTextBytesMax);
+						sink.line("error", `work given to waitUntil failed: ${stack ?? message}`);
+						hold(-1);
+					},
+				);
+			},
+		};
+	}
+}

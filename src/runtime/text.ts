@@ -1,0 +1,79 @@
+/** Text of anything, within a bound: what was thrown, what was returned. Nothing here throws. */
+import { OwnError, OwnTextEncoder, OwnUint8Array, ownIsArray, ownKeys, ownString } from "./intrinsics.ts";
+
+const CUT_MARK = " … [cut]";
+const encoder = new OwnTextEncoder();
+
+/** At most `bytesMax` bytes of UTF-8 (and the mark). */
+export function cutText(text: string, bytesMax: number): string {
+	// One UTF-16 unit is at most three bytes, so most texts need no counting.
+	if (text.length * 3 <= bytesMax) return text;
+	const { read } = encoder.encodeInto(text, new OwnUint8Array(bytesMax));
+	return read < text.length ? text.slice(0, read) + CUT_MARK : text;
+}
+
+export interface ThrownText {
+	readonly name: string | undefined;
+	readonly message: string;
+	readonly stack: string | undefined;
+}
+
+/** Reads one property of something that may answer with an exception. */
+function peek(value: object, key: string): unknown {
+	try {
+		return (value as Record<string, unknown>)[key];
+	} catch {
+		return undefined;
+	}
+}
+
+function textOf(value: unknown): string {
+	try {
+		return ownString(value);
+	} catch {
+		return "a value that has no text";
+	}
+}
+
+/** What a handler threw, which may be anything, also an Error whose getters throw. */
+export function describeThrown(thrown: unknown, bytesMax: number): ThrownText {
+	if (typeof thrown !== "object" || thrown === null) {
+		return { name: undefined, message: cutText(`thrown: ${textOf(thrown)}`, bytesMax), stack: undefined };
+	}
+	const [name, message, stack, cause] = [
+		peek(thrown, "name"),
+		peek(thrown, "message"),
+		peek(thrown, "stack"),
+		peek(thrown, "cause"),
+	];
+	const isError = thrown instanceof OwnError || typeof message === "string";
+	let trace = typeof stack === "string" ? stack : undefined;
+	if (trace !== undefined && cause !== undefined && cause !== null) {
+		const under = typeof cause === "object" ? (peek(cause, "stack") ?? peek(cause, "message")) : cause;
+		trace += `\ncaused by: ${textOf(under)}`;
+	}
+	return {
+		name: typeof name === "string" ? cutText(name, 256) : undefined,
+		message: cutText(isError ? textOf(message ?? "") : `thrown: ${describeValue(thrown)}`, bytesMax),
+		stack: trace === undefined ? undefined : cutText(trace, bytesMax),
+	};
+}
+
+/** What something is, in a few words: for "the handler returned …". */
+export function describeValue(value: unknown): string {
+	if (value === undefined) return "undefined";
+	if (value === null) return "null";
+	if (typeof value === "string") return `a string of ${value.length} characters`;
+	if (typeof value === "function") return "a function";
+	if (typeof value !== "object") return `the ${typeof value} ${textOf(value)}`;
+	try {
+		if (ownIsArray(value)) return `an array of ${value.length}`;
+		const prototype = Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null;
+		const name = prototype?.constructor?.name;
+		const kind = typeof name === "string" && name !== "Object" && name !== "" ? `an instance of ${name}` : "an object";
+		const keys = ownKeys(value).slice(0, 5);
+		return cutText(keys.length === 0 ? kind : `${kind} with ${keys.join(", ")}`, 512);
+	} catch {
+		return "an object that cannot be read";
+	}
+}

@@ -1,0 +1,183 @@
+/**
+ * The cron source: schedules become InvokeRequests at their slots.
+ *
+ * A slot is decided at most once ever: the engine writes (schedule, slot) under a unique key in the transaction that
+ * enqueues. So this file may crash, restart or look twice; it only has to look in time. One timer is armed for the
+ * earliest slot; it also looks every LOOK_MS_MAX, because the wall clock may jump.
+ */
+import type { Engine, ScheduleRecord, Source } from "../core/contracts.ts";
+import { nextDue, type CronSpec } from "../core/cron.ts";
+import type { Environment, Timer } from "../core/environment.ts";
+import { messageOf } from "../core/errors.ts";
+import { LIMITS } from "../core/limits.ts";
+import type { InvokeRequest } from "../core/request.ts";
+
+/** A slot that is older than this when it is looked at was missed, not late. */
+const LATE_MS = 1_000;
+/** A jump of the wall clock is noticed within this. */
+const LOOK_MS_MAX = 1_000;
+const encoder = new TextEncoder();
+
+/** A schedule with the next slot that is not decided yet. */
+interface Armed {
+	readonly schedule: ScheduleRecord;
+	readonly spec: CronSpec;
+	next: number | undefined;
+}
+
+export function cronSource(environment: Environment): Source {
+	return new CronSource(environment);
+}
+
+class CronSource implements Source {
+	readonly kind = "cron";
+	readonly #environment: Environment;
+	#engine: Engine | undefined;
+	#armed = new Map<string, Armed>();
+	#timer: Timer | undefined;
+	#unsubscribe: (() => void) | undefined;
+	#running: Promise<void> | undefined;
+
+	constructor(environment: Environment) {
+		this.#environment = environment;
+	}
+
+	async start(engine: Engine): Promise<void> {
+		if (this.#engine !== undefined) return;
+		this.#engine = engine;
+		this.#unsubscribe = engine.onSchedulesChanged(() => this.#reload());
+		this.#reload();
+	}
+
+	async stop(): Promise<void> {
+		this.#engine = undefined;
+		this.#unsubscribe?.();
+		this.#timer?.cancel();
+		await this.#running;
+	}
+
+	/** Takes the schedules as they are now; an unchanged one keeps its place. */
+	#reload(): void {
+		const engine = this.#engine;
+		if (engine === undefined) return;
+		const armed = new Map<string, Armed>();
+		for (const schedule of engine.listSchedules()) {
+			if (schedule.paused) continue;
+			const known = this.#armed.get(schedule.scheduleId);
+			const spec = { expression: schedule.cron, timezone: schedule.timezone };
+			if (known !== undefined && known.spec.expression === spec.expression && known.spec.timezone === spec.timezone) {
+				armed.set(schedule.scheduleId, { schedule, spec, next: known.next });
+			} else {
+				// What was missed while nobody looked is due now.
+				armed.set(schedule.scheduleId, { schedule, spec, next: this.#next(spec, schedule.decidedUntil) });
+			}
+		}
+		this.#armed = armed;
+		this.#arm();
+	}
+
+	#next(spec: CronSpec, after: number): number | undefined {
+		try {
+			return nextDue(spec, after);
+		} catch (error) {
+			this.#environment.logger.error(
+				{ cron: spec.expression, timezone: spec.timezone, error: messageOf(error) },
+				"a stored schedule cannot be understood",
+			);
+			return undefined;
+		}
+	}
+
+	#arm(): void {
+		this.#timer?.cancel();
+		let earliest = Number.POSITIVE_INFINITY;
+		for (const { next } of this.#armed.values()) if (next !== undefined && next < earliest) earliest = next;
+		if (earliest === Number.POSITIVE_INFINITY) return;
+		const { clock } = this.#environment;
+		const wait = Math.min(Math.max(0, earliest - clock.now()), LOOK_MS_MAX);
+		this.#timer = clock.setTimer(wait, () => this.#look());
+	}
+
+	#look(): void {
+		if (this.#running !== undefined) return;
+		this.#running = this.#fireDue().finally(() => {
+			this.#running = undefined;
+			if (this.#engine !== undefined) this.#arm();
+		});
+	}
+
+	async #fireDue(): Promise<void> {
+		const now = this.#environment.clock.now();
+		const due = [...this.#armed.values()].filter((armed) => armed.next !== undefined && armed.next <= now);
+		await Promise.all(due.map((armed) => this.#fireSchedule(armed, now)));
+	}
+
+	async #fireSchedule(armed: Armed, now: number): Promise<void> {
+		const slots = slotsUntil(armed, now);
+		const last = slots.at(-1);
+		if (last === undefined) return;
+		try {
+			for (const slot of slotsToDecide(slots, armed.schedule.misfire, now)) {
+				await this.#engine?.fireSchedule(
+					armed.schedule.scheduleId,
+					slot.at,
+					slot.missed ? undefined : request(armed.schedule, slot.at),
+				);
+			}
+			armed.next = this.#next(armed.spec, last);
+		} catch (error) {
+			// Nothing was decided that is not in the table; the next look tries again.
+			this.#environment.logger.warn(
+				{ schedule: armed.schedule.scheduleId, error: messageOf(error) },
+				"a slot could not be decided",
+			);
+		}
+	}
+}
+
+/**
+ * The undecided slots up to now, oldest first; of a long gap only the newest `misfireRunsMax`. Looks back in windows
+ * that double, because an every-second schedule has millions of slots after a month away.
+ */
+function slotsUntil(armed: Armed, now: number): number[] {
+	const first = armed.next;
+	if (first === undefined) return [];
+	for (let windowMs = 60_000; ; windowMs *= 2) {
+		const from = Math.max(first - 1, now - windowMs);
+		const slots: number[] = [];
+		for (let at = nextDue(armed.spec, from); at !== undefined && at <= now; at = nextDue(armed.spec, at))
+			slots.push(at);
+		if (slots.length >= LIMITS.misfireRunsMax || from === first - 1) return slots.slice(-LIMITS.misfireRunsMax);
+	}
+}
+
+/** `once`: the newest of the missed slots; `skip`: none of them; `all`: each. A slot at most 1 s old is not missed. */
+function slotsToDecide(
+	slots: readonly number[],
+	misfire: ScheduleRecord["misfire"],
+	now: number,
+): { at: number; missed: boolean }[] {
+	if (misfire === "all") return slots.map((at) => ({ at, missed: false }));
+	const newest = slots.at(-1);
+	if (newest === undefined) return [];
+	return [{ at: newest, missed: misfire === "skip" && now - newest > LATE_MS }];
+}
+
+function request(schedule: ScheduleRecord, slot: number): InvokeRequest {
+	const body = schedule.data === undefined ? new Uint8Array() : encoder.encode(JSON.stringify(schedule.data));
+	return {
+		function: schedule.functionId,
+		source: "cron",
+		method: "POST",
+		path: "/",
+		headers: [
+			["x-bunbase-source", "cron"],
+			["x-bunbase-schedule", schedule.name],
+			["x-bunbase-scheduled-at", new Date(slot).toISOString()],
+			...(body.byteLength === 0 ? [] : ([["content-type", "application/json"]] as const)),
+		],
+		query: [],
+		body,
+		waits: false,
+	};
+}

@@ -1,0 +1,72 @@
+/**
+ * Whether a request has a body, and its bytes.
+ *
+ *   B1  a body over the limit is refused before it is read where its length is declared, and at the first byte past
+ *       the limit where it is not; what was read is never more than limit + one chunk
+ *   B2  `100 Continue` is sent only to a client whose body we want
+ *   B3  a client that goes away in the middle of its body has asked for nothing
+ *
+ * Bodies are never decompressed: `Content-Encoding` is the handler's business, so no small body becomes a large one.
+ */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { EngineError } from "../core/errors.ts";
+import { ClientGone } from "./http-problem.ts";
+import { parseJson } from "./wire-request.ts";
+
+/** Largest JSON body of the /v1 API. */
+export const JSON_BODY_BYTES_MAX = 1024 * 1024;
+const NO_BYTES = new Uint8Array(0);
+
+/** Decided by the head alone (RFC 9112 §6.3); Node has refused a request with both headers already. */
+export function hasBody(req: IncomingMessage): boolean {
+	if (req.headers["transfer-encoding"] !== undefined) return true;
+	const length = req.headers["content-length"];
+	return length !== undefined && Number(length) > 0;
+}
+
+function tooLarge(limit: number, got: string): EngineError {
+	return new EngineError("BODY_TOO_LARGE", `the body has ${got} bytes; at most ${limit} are taken here`);
+}
+
+export async function readBody(req: IncomingMessage, res: ServerResponse, limit: number): Promise<Uint8Array> {
+	if (!hasBody(req)) return NO_BYTES;
+	const declared = req.headers["content-length"];
+	if (declared !== undefined && Number(declared) > limit) throw tooLarge(limit, declared); // B1
+	if (req.headers.expect !== undefined) res.writeContinue(); // B2
+	return await new Promise<Uint8Array>((resolve, reject) => {
+		const chunks: Buffer[] = [];
+		let bytes = 0;
+		const finish = (settle: () => void): void => {
+			req.off("data", onData);
+			req.off("end", onEnd);
+			req.off("close", onClose);
+			settle();
+		};
+		const onData = (chunk: Buffer): void => {
+			bytes += chunk.length;
+			if (bytes > limit) finish(() => reject(tooLarge(limit, `more than ${limit}`))); // B1
+			chunks.push(chunk);
+		};
+		const onEnd = (): void => {
+			const [first] = chunks;
+			finish(() =>
+				resolve(first === undefined ? NO_BYTES : chunks.length === 1 ? first : Buffer.concat(chunks, bytes)),
+			);
+		};
+		const onClose = (): void => finish(() => reject(new ClientGone("the client left before its body was whole"))); // B3
+		req.on("error", () => undefined); // a close follows
+		req.on("data", onData);
+		req.on("end", onEnd);
+		req.on("close", onClose);
+	});
+}
+
+/** The body as JSON; `undefined` where there is none. */
+export async function readJson(
+	req: IncomingMessage,
+	res: ServerResponse,
+	limit = JSON_BODY_BYTES_MAX,
+): Promise<unknown> {
+	const bytes = await readBody(req, res, limit);
+	return bytes.byteLength === 0 ? undefined : parseJson(bytes);
+}

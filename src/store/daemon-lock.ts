@@ -1,0 +1,119 @@
+/**
+ * One daemon per data folder.
+ *
+ * The lock is an SQLite file of its own with BEGIN EXCLUSIVE held for life: the kernel frees it when the process ends,
+ * also by kill -9, and no child inherits it. daemon.json beside it says who holds it; it is for people, not the lock.
+ * Never open or close daemon.lock with fs.* while it is held: measured, that lets a second daemon in.
+ */
+import Database from "better-sqlite3";
+import { readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { EngineError } from "../core/errors.ts";
+import { APPLICATION_IDS } from "./database-kinds.ts";
+import { writeFileDurably } from "./durable-file.ts";
+import { errnoOf, mapStoreError } from "./store-errors.ts";
+
+/** Who holds the folder, as told in daemon.json. */
+export interface Holder {
+	readonly pid: number;
+	readonly socketPath: string | undefined;
+	/** UTC ms. */
+	readonly startedAt: number;
+	readonly version: string;
+}
+
+export interface DaemonLock {
+	writeHolder(holder: Holder): void;
+	/** Frees the folder. Twice is once. */
+	release(): void;
+}
+
+/**
+ * With 0, daemons that start in the same instant can all refuse: each sees the others' passing shared locks.
+ * 100 ms lets exactly one win, and is still at once for who reads the message.
+ */
+const LOCK_WAIT_MS = 100;
+
+/** Throws SECOND_DAEMON where another process (or another engine in this one) holds the folder. */
+export function takeDaemonLock(root: string): DaemonLock {
+	const path = join(root, "daemon.lock");
+	let database: Database.Database | undefined;
+	try {
+		database = new Database(path, { timeout: LOCK_WAIT_MS });
+		hold(database, path);
+	} catch (error) {
+		database?.close();
+		if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
+			throw new EngineError(
+				"SECOND_DAEMON",
+				`${describeHolder(root)} holds ${root}; stop it first, or use another data folder`,
+				{
+					cause: error,
+				},
+			);
+		}
+		if (errnoOf(error) === "SQLITE_NOTADB") {
+			throw new EngineError("DATA_FOREIGN", `${path} is not ours; use another data folder, or move the file away`, {
+				cause: error,
+			});
+		}
+		throw mapStoreError(error, `locking ${path}`);
+	}
+	const held = database;
+	// What it says is of a run that is over.
+	rmSync(holderPath(root), { force: true });
+	return {
+		writeHolder: (holder) => writeFileDurably(holderPath(root), `${JSON.stringify(holder)}\n`),
+		release: () => {
+			if (!held.open) return;
+			rmSync(holderPath(root), { force: true });
+			held.close();
+		},
+	};
+}
+
+function hold(database: Database.Database, path: string): void {
+	database.exec("BEGIN EXCLUSIVE");
+	const applicationId = database.pragma("application_id", { simple: true });
+	if (applicationId === APPLICATION_IDS.lock) return;
+	const tables = database.prepare("SELECT count(*) FROM sqlite_schema").pluck().get();
+	if (applicationId !== 0 || tables !== 0) {
+		throw new EngineError("DATA_FOREIGN", `${path} is not ours; use another data folder, or move the file away`);
+	}
+	// A new file. Committed and taken again, so that no journal lies about for the daemon's whole life.
+	database.pragma(`application_id = ${APPLICATION_IDS.lock}`);
+	database.exec("COMMIT");
+	database.exec("BEGIN EXCLUSIVE");
+}
+
+/** What daemon.json tells, or undefined where it tells nothing. It may be of a daemon that was killed. */
+export function readHolder(root: string): Holder | undefined {
+	try {
+		const told = JSON.parse(readFileSync(holderPath(root), "utf8")) as Partial<Holder>;
+		if (!Number.isInteger(told.pid) || !Number.isFinite(told.startedAt)) return undefined;
+		return {
+			pid: told.pid as number,
+			startedAt: told.startedAt as number,
+			socketPath: typeof told.socketPath === "string" ? told.socketPath : undefined,
+			version: typeof told.version === "string" ? told.version : "unknown",
+		};
+	} catch {
+		return undefined;
+	}
+}
+
+/** "a daemon (pid 4711, socket /run/f.sock, since 2026-01-02T03:04:05.678Z)". */
+export function describeHolder(root: string): string {
+	const holder = readHolder(root);
+	if (holder === undefined) return "another process";
+	const parts = [
+		`pid ${holder.pid}`,
+		...(holder.socketPath === undefined ? [] : [`socket ${holder.socketPath}`]),
+		`since ${new Date(holder.startedAt).toISOString()}`,
+	];
+	return `a daemon (${parts.join(", ")})`;
+}
+
+function holderPath(root: string): string {
+	return join(root, "daemon.json");
+}

@@ -1,0 +1,238 @@
+/**
+ * The data folder: takes its lock, decides whether it is new, ours, whole and not newer than we are, and opens its
+ * databases. Frees the lock last.
+ *
+ * Creation can be cut short anywhere: the databases come first, then the marker (instance.json), and only after it the
+ * databases are called `live`. So a folder without a marker whose databases are not `live` never held anything and is
+ * completed; one whose databases are `live` has lost its marker and is refused. Data is never started empty in its place.
+ */
+import { chmodSync, readdirSync, statfsSync, statSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { Environment } from "../core/environment.ts";
+import { EngineError } from "../core/errors.ts";
+import { newId } from "../core/ids.ts";
+import { openBallast, type Ballast } from "./ballast.ts";
+import { takeDaemonLock, type DaemonLock, type Holder } from "./daemon-lock.ts";
+import { LOGS, METADATA, QUEUE, type DatabaseKind } from "./database-kinds.ts";
+import {
+	checkDatabase,
+	checkpoint,
+	openDatabase,
+	prepareDatabase,
+	writeMeta,
+	type Database,
+	type OpenedDatabase,
+	type Synchronous,
+} from "./database.ts";
+import { makePrivateFolder, withPrivateUmask } from "./durable-file.ts";
+import { readMarker, writeMarker, type InstanceMarker } from "./instance-marker.ts";
+import { errnoOf, mapStoreError } from "./store-errors.ts";
+
+export interface DataFolderPaths {
+	readonly root: string;
+	readonly bundles: string;
+	readonly logs: string;
+	readonly tmp: string;
+}
+
+export interface DataFolder {
+	readonly instanceId: string;
+	/** Absolute. */
+	readonly paths: DataFolderPaths;
+	readonly metadata: Database;
+	readonly queue: Database;
+	readonly logs: Database;
+	readonly ballast: Ballast;
+	/** The run before this one did not close the folder: it was killed, or the machine went down. */
+	readonly unclean: boolean;
+	/** Tells a second daemon, and the CLI, who is here. */
+	writeHolder(holder: Holder): void;
+	/** Checkpoints, marks the folder clean, and frees it. Twice is once. No statement may be open. */
+	close(): void;
+}
+
+export interface DataFolderOptions {
+	readonly dataDir: string;
+	readonly durability: "power" | "process";
+	readonly environment: Environment;
+}
+
+/** After an unclean stop a queue up to here is read through (1 s cold); a larger one would hold up the start. */
+const CHECKED_BYTES_MAX = 64 * 1024 * 1024;
+/** `statfs` types on which locks or WAL are known not to hold: NFS, SMB, SMB2, 9p, FUSE. */
+const NETWORK_FILE_SYSTEMS: ReadonlySet<number> = new Set([
+	0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546,
+]);
+
+export function openDataFolder(options: DataFolderOptions): DataFolder {
+	return withPrivateUmask(() => {
+		const root = resolve(options.dataDir);
+		makeRoot(root);
+		const lock = takeDaemonLock(root);
+		try {
+			return openLocked(root, lock, options);
+		} catch (error) {
+			lock.release();
+			throw mapStoreError(error, `opening ${root}`);
+		}
+	});
+}
+
+function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions): DataFolder {
+	const { environment } = options;
+	const paths = { root, bundles: join(root, "bundles"), logs: join(root, "logs"), tmp: join(root, "tmp") };
+	for (const path of [paths.bundles, paths.logs, paths.tmp]) makePrivateFolder(path);
+	warnOfNetworkFileSystem(root, environment);
+
+	const found = readMarker(root);
+	const marker = found ?? {
+		instanceId: newId("ins", environment.clock, environment.random),
+		createdAt: environment.clock.now(),
+	};
+	const synchronous: Synchronous = options.durability === "power" ? "FULL" : "NORMAL";
+	const opened: OpenedDatabase[] = [];
+	const open = (kind: DatabaseKind, synchronous: Synchronous): OpenedDatabase => {
+		const database = openOfInstance(join(root, kind.file), kind, found, environment);
+		opened.push(database);
+		makePrivateFile(database.path);
+		prepareDatabase(database, kind, { instanceId: marker.instanceId, synchronous });
+		environment.probe.hit("folder.database_opened", kind.file);
+		return database;
+	};
+	try {
+		const metadata = open(METADATA, synchronous);
+		const queue = open(QUEUE, synchronous);
+		const logs = open(LOGS, "NORMAL");
+		const unclean = isLive(metadata) && metadata.meta.get("clean") !== "1";
+		checkDatabase(metadata.database, metadata.path);
+		if (unclean && statSync(queue.path).size <= CHECKED_BYTES_MAX) checkDatabase(queue.database, queue.path);
+		if (found === undefined) {
+			// With NORMAL the schema may be in memory only; the marker says that it is on the disk.
+			for (const { database } of opened) checkpoint(database);
+			writeMarker(root, marker);
+			environment.probe.hit("folder.marked");
+		}
+		for (const { database, meta } of opened) if (meta.get("live") !== "1") writeMeta(database, "live", "1");
+		// From here on only `close` makes it clean again.
+		writeMeta(metadata.database, "clean", "0");
+		return {
+			instanceId: marker.instanceId,
+			paths,
+			metadata: metadata.database,
+			queue: queue.database,
+			logs: logs.database,
+			ballast: openBallast(join(root, "ballast")),
+			unclean,
+			writeHolder: (holder) => withPrivateUmask(() => lock.writeHolder(holder)),
+			close: () => closeFolder(metadata.database, [queue.database, logs.database], lock),
+		};
+	} catch (error) {
+		for (const { database } of opened) database.close();
+		throw error;
+	}
+}
+
+/** Opens a file that is there as it should be, or that may be made. */
+function openOfInstance(
+	path: string,
+	kind: DatabaseKind,
+	marker: InstanceMarker | undefined,
+	environment: Environment,
+): OpenedDatabase {
+	if (marker !== undefined && sizeOf(path) === 0) {
+		if (kind.required) throw missing(path);
+		environment.logger.warn({ path }, "logs.db is missing and is made anew");
+	}
+	const opened = openDatabase(path, kind);
+	try {
+		judge(opened, kind, marker);
+		return opened;
+	} catch (error) {
+		opened.database.close();
+		throw error;
+	}
+}
+
+function judge(opened: OpenedDatabase, kind: DatabaseKind, marker: InstanceMarker | undefined): void {
+	if (marker === undefined) {
+		if (!isLive(opened)) return;
+		throw new EngineError(
+			"DATA_FOREIGN",
+			`${opened.path} holds data but instance.json beside it is missing; restore it from a backup, or use another data folder`,
+		);
+	}
+	if (opened.blank) {
+		if (kind.required) throw missing(opened.path);
+		return;
+	}
+	const instanceId = opened.meta.get("instance_id");
+	// A database that may be made anew and was cut short then.
+	if (instanceId === undefined && !kind.required) return;
+	if (instanceId !== marker.instanceId) {
+		throw new EngineError(
+			"DATA_FOREIGN",
+			`${opened.path} is of instance ${instanceId ?? "(none)"}, this folder of ${marker.instanceId}; restore all files from one backup`,
+		);
+	}
+}
+
+function missing(path: string): EngineError {
+	return new EngineError(
+		"DATA_MISSING",
+		`${path} is missing or empty, though this folder had one; restore it from a backup (to start anew, use another data folder)`,
+	);
+}
+
+function isLive(opened: OpenedDatabase): boolean {
+	return opened.meta.get("live") === "1";
+}
+
+function closeFolder(metadata: Database, others: readonly Database[], lock: DaemonLock): void {
+	if (!metadata.open) return;
+	try {
+		for (const database of others) {
+			if (!database.open) continue;
+			checkpoint(database);
+			database.close();
+		}
+		writeMeta(metadata, "clean", "1");
+		checkpoint(metadata);
+	} catch (error) {
+		throw mapStoreError(error, "closing the data folder");
+	} finally {
+		for (const database of [...others, metadata]) database.close();
+		lock.release();
+	}
+}
+
+/** A folder that we make, or that was empty, is made private; one with other things in it keeps its mode. */
+function makeRoot(root: string): void {
+	try {
+		makePrivateFolder(root);
+		const names = readdirSync(root);
+		if (names.length === 0 || names.includes("daemon.lock")) chmodSync(root, 0o700);
+	} catch (error) {
+		const code = errnoOf(error);
+		if (code === "ENOSPC" || code === "EIO") throw mapStoreError(error, `making ${root}`);
+		throw new EngineError(
+			"BAD_ENVIRONMENT",
+			`the data folder ${root} cannot be used (${code ?? String(error)}); expected a folder that this user may write, or a path where one can be made`,
+			{ cause: error },
+		);
+	}
+}
+
+/** A file that was copied back from a backup may be readable by others. */
+function makePrivateFile(path: string): void {
+	const mode = statSync(path, { throwIfNoEntry: false })?.mode;
+	if (mode !== undefined && (mode & 0o077) !== 0) chmodSync(path, 0o600);
+}
+
+function warnOfNetworkFileSystem(root: string, environment: Environment): void {
+	if (!NETWORK_FILE_SYSTEMS.has(statfsSync(root).type)) return;
+	environment.logger.warn({ root }, "the data folder is on a network file system, where locks and fsync may not hold");
+}
+
+function sizeOf(path: string): number {
+	return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
