@@ -45,12 +45,12 @@ export const LIMITS = {
 	/** Characters of those lines: 20,000 lines of the largest size would be 320 MB. */
 	logBacklogCharsMax: 16 * MiB,
 	logFlushMs: 200,
-	/** Lines of one transaction of the log writer: about 5 ms, so that serving is not disturbed. */
+	/** Lines of one transaction of the log writer: about 8 ms with three indexes. */
 	logFlushLines: 1000,
 	/** A day's JSONL file is continued in another past this. */
 	logFileBytesMax: 64 * MiB,
 	logPageMax: 1000,
-	/** `total` of a log page stops counting here, because counting a million lines would hold up serving. */
+	/** `total` of a log page stops counting here, because that takes 8 ms already. */
 	logTotalMax: 100_000,
 
 	listPageMax: 1000,

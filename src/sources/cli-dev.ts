@@ -140,7 +140,7 @@ async function tellRemoved(
 	functions: readonly FoundFunction[],
 ): Promise<void> {
 	const there = new Set(functions.map((found) => found.name));
-	for (const name of [...deployed.keys()]) {
+	for (const name of deployed.keys()) {
 		if (there.has(name)) continue;
 		deployed.delete(name);
 		await options.stderr.write(`${name} is no longer on disk; what was deployed of it stays active\n`);

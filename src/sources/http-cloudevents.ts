@@ -4,7 +4,8 @@
  */
 import type { IncomingMessage } from "node:http";
 import { EngineError } from "../core/errors.ts";
-import { objectOf, parseJson } from "./wire-request.ts";
+import { jsonOf } from "./http-body.ts";
+import { objectOf } from "./wire-request.ts";
 
 function text(value: unknown, name: string): string | undefined {
 	if (value === undefined || value === null) return undefined;
@@ -28,12 +29,12 @@ function isJson(type: string): boolean {
 /** The parameters of `events.emit`. */
 export function eventOf(req: IncomingMessage, body: Uint8Array): Record<string, unknown> {
 	const type = mediaType(req.headers["content-type"]);
-	if (type === "application/cloudevents+json") return structured(objectOf(parseJson(body)));
+	if (type === "application/cloudevents+json") return structured(objectOf(jsonOf(body)));
 	if (req.headers["ce-specversion"] !== undefined) return binary(req, type, body);
 	if (type.startsWith("application/cloudevents")) {
 		throw new EngineError("BAD_REQUEST", `CloudEvents are taken as application/cloudevents+json, not as ${type}`);
 	}
-	return { ...objectOf(parseJson(body)) };
+	return { ...objectOf(jsonOf(body)) };
 }
 
 function structured(event: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -48,7 +49,7 @@ function binary(req: IncomingMessage, type: string, body: Uint8Array): Record<st
 	checkVersion(headers["ce-specversion"]);
 	let data: unknown = null;
 	if (body.byteLength > 0) {
-		if (isJson(type)) data = parseJson(body);
+		if (isJson(type)) data = jsonOf(body);
 		else if (type.startsWith("text/")) data = Buffer.from(body).toString("utf8");
 		else throw new EngineError("BAD_REQUEST", `event data is taken as JSON or text, not as ${type}`);
 	}

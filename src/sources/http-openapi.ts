@@ -46,7 +46,7 @@ function documentOf(route: Route): Json {
 	const content = isAnyBody ? { "*/*": {} } : schema === undefined ? undefined : { "application/json": { schema } };
 	return {
 		summary: route.summary ?? operation.summary,
-		operationId: `${route.method.toLowerCase()}${route.path.replace(/[^A-Za-z]+(\w?)/g, (_, next: string) => next.toUpperCase())}`,
+		operationId: `${route.method.toLowerCase()}${route.path.replace(/[^A-Za-z0-9]+([A-Za-z0-9]?)/g, (_, next: string) => next.toUpperCase())}`,
 		parameters: parametersOf(route),
 		...(content === undefined ? {} : { requestBody: { content } }),
 		responses: {

@@ -79,11 +79,7 @@ export function prepareDatabase(opened: OpenedDatabase, kind: DatabaseKind, opti
 	const { database, path } = opened;
 	const { synchronous } = options;
 	try {
-		// Both before the first table; application_id writes the file's first page.
-		if (opened.blank) {
-			database.pragma("auto_vacuum = INCREMENTAL");
-			database.pragma(`application_id = ${kind.applicationId}`);
-		}
+		if (opened.blank) claimFile(database, kind);
 		const journal = database.pragma("journal_mode = WAL", { simple: true });
 		if (journal !== "wal") {
 			throw new EngineError(
@@ -106,6 +102,18 @@ export function prepareDatabase(opened: OpenedDatabase, kind: DatabaseKind, opti
 	} catch (error) {
 		throw openingError(error, path);
 	}
+}
+
+/**
+ * In one transaction, because each alone makes the first page: killed between the two, the file would be nobody's.
+ * Deferred, because BEGIN IMMEDIATE makes that page itself, and then auto_vacuum has no effect any more.
+ */
+function claimFile(database: Database, kind: DatabaseKind): void {
+	database.exec("BEGIN");
+	// Has an effect before the first table only.
+	database.pragma("auto_vacuum = INCREMENTAL");
+	database.pragma(`application_id = ${kind.applicationId}`);
+	database.exec("COMMIT");
 }
 
 function setPragmas(database: Database, synchronous: Synchronous): void {

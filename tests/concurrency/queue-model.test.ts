@@ -42,11 +42,17 @@ interface Model {
 	sent: number;
 }
 
-type Command = fc.Command<Model, QueueHarness>;
+type Command = fc.AsyncCommand<Model, QueueHarness>;
 
 const LANES = [
 	{ limit: 2, config: { retry: { maxAttempts: 3, baseMs: 100, capMs: 1000, jitter: true, retryOn: [503] } } },
-	{ limit: 1, config: { delivery: "at-most-once" as const, retry: { maxAttempts: 1, baseMs: 0, capMs: 0, jitter: false, retryOn: [] } } },
+	{
+		limit: 1,
+		config: {
+			delivery: "at-most-once" as const,
+			retry: { maxAttempts: 1, baseMs: 0, capMs: 0, jitter: false, retryOn: [] },
+		},
+	},
 	{ limit: 5, maxQueued: 6 },
 ];
 
@@ -66,10 +72,26 @@ function check(model: Model, harness: QueueHarness, readyBefore: readonly Row[])
 		const mine = all.filter((row) => row.lane === lane.id);
 		const count = (test: (row: Row) => boolean): number => mine.filter(test).length;
 		assert.ok(lane.running <= limit, `Q2: lane ${index} runs ${lane.running} of ${limit}`);
-		assert.equal(lane.running, count((row) => row.state === 1), "Q2: running is the rows' count");
-		assert.equal(lane.ready, count((row) => row.state === 0 && row.ready === 1), "Q2: ready is the rows' count");
-		assert.equal(lane.delayed, count((row) => row.state === 0 && row.ready === 0), "Q2: delayed is the rows' count");
-		assert.equal(lane.keyed, count((row) => row.state === 0 && row.lane_key !== ""), "Q2: keyed is the rows' count");
+		assert.equal(
+			lane.running,
+			count((row) => row.state === 1),
+			"Q2: running is the rows' count",
+		);
+		assert.equal(
+			lane.ready,
+			count((row) => row.state === 0 && row.ready === 1),
+			"Q2: ready is the rows' count",
+		);
+		assert.equal(
+			lane.delayed,
+			count((row) => row.state === 0 && row.ready === 0),
+			"Q2: delayed is the rows' count",
+		);
+		assert.equal(
+			lane.keyed,
+			count((row) => row.state === 0 && row.lane_key !== ""),
+			"Q2: keyed is the rows' count",
+		);
 	});
 	for (const row of all) {
 		assert.ok(row.charged <= row.max_attempts, "Q3: charged is at most max");
@@ -81,7 +103,11 @@ function check(model: Model, harness: QueueHarness, readyBefore: readonly Row[])
 		else if (row.state >= 2) model.ended.set(row.seq, text);
 	}
 	for (const claim of harness.sent.slice(model.sent)) {
-		assert.equal(claim.attempt, (model.attempts.get(claim.seq) ?? 0) + 1, "Q3: the attempt number rises by one per claim");
+		assert.equal(
+			claim.attempt,
+			(model.attempts.get(claim.seq) ?? 0) + 1,
+			"Q3: the attempt number rises by one per claim",
+		);
 		model.attempts.set(claim.seq, claim.attempt);
 		const me = all.find((row) => row.seq === claim.seq);
 		assert.ok(me !== undefined);
@@ -114,7 +140,7 @@ class Enqueue implements Command {
 	check(): boolean {
 		return true;
 	}
-	run(model: Model, harness: QueueHarness): void {
+	async run(model: Model, harness: QueueHarness): Promise<void> {
 		step(model, harness, () => {
 			const answers = harness.accept(...this.requests.map(({ lane, request }) => harness.submission(lane, request)));
 			answers.forEach((answer, index) => {
@@ -124,7 +150,8 @@ class Enqueue implements Command {
 					assert.ok(["LANE_FULL", "BAD_REQUEST", "IDEMPOTENCY_CONFLICT"].includes(answer.code), answer.code);
 					return;
 				}
-				const key = asked.request.idempotencyKey === undefined ? undefined : `${asked.lane}/${asked.request.idempotencyKey}`;
+				const key =
+					asked.request.idempotencyKey === undefined ? undefined : `${asked.lane}/${asked.request.idempotencyKey}`;
 				const first = key === undefined ? undefined : model.keys.get(key);
 				assert.equal(answer.replayed, first !== undefined, "a known key is replayed, a new one is not");
 				if (first !== undefined) assert.equal(answer.invocationId, first, "the same key is the same invocation");
@@ -148,7 +175,7 @@ class Settle implements Command {
 	check(): boolean {
 		return true;
 	}
-	run(model: Model, harness: QueueHarness): void {
+	async run(model: Model, harness: QueueHarness): Promise<void> {
 		const open = [...harness.running.values()];
 		const claim = open[this.pick % Math.max(1, open.length)];
 		if (claim === undefined) return;
@@ -173,7 +200,7 @@ class SettleStale implements Command {
 	check(model: Readonly<Model>): boolean {
 		return model.stale.length > 0;
 	}
-	run(model: Model, harness: QueueHarness): void {
+	async run(model: Model, harness: QueueHarness): Promise<void> {
 		const old = model.stale[this.pick % model.stale.length];
 		assert.ok(old !== undefined);
 		const claim = { ...old, lane: harness.lane(old.lane.id - 1) };
@@ -238,7 +265,7 @@ class Crash implements Command {
 	check(): boolean {
 		return true;
 	}
-	run(model: Model, harness: QueueHarness): void {
+	async run(model: Model, harness: QueueHarness): Promise<void> {
 		model.stale.push(...harness.running.values());
 		// Ready rows are not compared: what ran before comes back to its old place.
 		harness.crash();
@@ -257,7 +284,7 @@ class Slots implements Command {
 	check(): boolean {
 		return true;
 	}
-	run(model: Model, harness: QueueHarness): void {
+	async run(model: Model, harness: QueueHarness): Promise<void> {
 		step(model, harness, () => {
 			harness.slots = this.slots;
 			LANES.forEach((_, index) => harness.queue.consider(harness.lane(index)));
@@ -289,7 +316,9 @@ const request = fc.record(
 
 const error = { code: "HANDLER_ERROR", message: "thrown" } as const;
 const outcome: fc.Arbitrary<Outcome> = fc.oneof(
-	fc.constantFrom(200, 500, 503).map((status): Outcome => ({ kind: "succeeded", status, headers: [["a", "b"]], body: new Uint8Array([1]) })),
+	fc
+		.constantFrom(200, 500, 503)
+		.map((status): Outcome => ({ kind: "succeeded", status, headers: [["a", "b"]], body: new Uint8Array([1]) })),
 	fc.constant<Outcome>({ kind: "succeeded", status: 200, headers: [], body: new Uint8Array(6000).fill(1) }),
 	fc.constant<Outcome>({ kind: "failed", error }),
 	fc.constant<Outcome>({ kind: "timed_out", error: { code: "TIMED_OUT", message: "late" } }),
@@ -300,7 +329,9 @@ const outcome: fc.Arbitrary<Outcome> = fc.oneof(
 
 const commands = fc.commands(
 	[
-		fc.array(fc.record({ lane: fc.integer({ min: 0, max: 2 }), request }), { minLength: 1, maxLength: 4 }).map((list) => new Enqueue(list)),
+		fc
+			.array(fc.record({ lane: fc.integer({ min: 0, max: 2 }), request }), { minLength: 1, maxLength: 4 })
+			.map((list) => new Enqueue(list)),
 		fc.tuple(fc.nat(20), outcome).map(([pick, result]) => new Settle(pick, result)),
 		fc.tuple(fc.nat(20), outcome).map(([pick, result]) => new Settle(pick, result)),
 		fc.nat(20).map((pick) => new SettleStale(pick)),
@@ -317,7 +348,14 @@ test(`the queue keeps Q1 to Q7 through any history (seed ${seed})`, async () => 
 		fc.asyncProperty(commands, async (history) => {
 			using folder = tempFolder();
 			using harness = createQueueHarness(folder.path, LANES, seed);
-			const model: Model = { accepted: new Set(), keys: new Map(), ended: new Map(), attempts: new Map(), stale: [], sent: 0 };
+			const model: Model = {
+				accepted: new Set(),
+				keys: new Map(),
+				ended: new Map(),
+				attempts: new Map(),
+				stale: [],
+				sent: 0,
+			};
 			await fc.asyncModelRun(() => ({ model, real: harness }), history);
 		}),
 		seeded(60),

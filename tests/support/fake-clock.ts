@@ -34,7 +34,8 @@ export function createFakeClock(startAt = 1_700_000_000_000): FakeClock {
 		let first: Armed | undefined;
 		for (const timer of armed) {
 			if (timer.at > until) continue;
-			if (first === undefined || timer.at < first.at || (timer.at === first.at && timer.order < first.order)) first = timer;
+			if (first === undefined || timer.at < first.at || (timer.at === first.at && timer.order < first.order))
+				first = timer;
 		}
 		return first;
 	}

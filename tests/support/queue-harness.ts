@@ -47,6 +47,7 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 	const configs = lanes.map(({ limit, config }): ResolvedConfig => ({ ...BUILT_IN, concurrency: limit, ...config }));
 	let wanted: (() => void)[] = [];
 	let taken = new Map<number, number>();
+	let daemon = 0;
 
 	const harness: QueueHarness = {
 		clock,
@@ -108,10 +109,17 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 		},
 	};
 
+	/** Timers of a daemon die with it. */
+	function timersOf(born: number): Environment {
+		const setTimer: FakeClock["setTimer"] = (delayMs, fire) => clock.setTimer(delayMs, () => born === daemon && fire());
+		return { ...environment, clock: { now: clock.now, monotonic: clock.monotonic, setTimer } };
+	}
+
 	function open(): Queue {
+		daemon += 1;
 		const queue: Queue = new Queue({
 			database: folder.queue,
-			environment,
+			environment: timersOf(daemon),
 			slots: {
 				reserve(lane) {
 					const used = taken.get(lane.id) ?? 0;
@@ -128,7 +136,10 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 					};
 				},
 			},
-			names: { functionOf: (lane) => ({ functionId: `fn_${lane}`, name: `f${lane}` }), versionOf: (version) => `v${version}` },
+			names: {
+				functionOf: (lane) => ({ functionId: `fn_${lane}`, name: `f${lane}` }),
+				versionOf: (version) => `v${version}`,
+			},
 			resultRetentionMs: 7 * 86_400_000,
 			defer: (flush) => wanted.push(flush),
 			claimed(claims) {
@@ -145,7 +156,9 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 			},
 		});
 		lanes.forEach(({ limit, maxQueued }, index) => {
-			queue.lanes.add(new Lane(index + 1, `fn_${index + 1}`, { limit, maxQueued: maxQueued ?? 1_000_000, paused: false }));
+			queue.lanes.add(
+				new Lane(index + 1, `fn_${index + 1}`, { limit, maxQueued: maxQueued ?? 1_000_000, paused: false }),
+			);
 		});
 		return queue;
 	}

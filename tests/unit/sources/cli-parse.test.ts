@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { EngineError } from "../../../src/core/errors.ts";
 import { checkFunctionName } from "../../../src/core/names.ts";
 import {

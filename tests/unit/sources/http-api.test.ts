@@ -385,6 +385,18 @@ test("a body that is not JSON, not an object, too large or at odds with the path
 	assert.equal(engine.deploys.length, 0);
 });
 
+test("JSON that is nested too deep is refused before anybody must walk it; brackets in strings are text", async (t) => {
+	const { engine, send } = await startHttp(t);
+	const nested = (depth: number): string => `{"type":"a","data":${"[".repeat(depth)}${"]".repeat(depth)}}`;
+	assert.equal((await send("POST", "/v1/events", { body: nested(255) })).status, 202);
+	for (const depth of [256, 300_000]) {
+		assert.equal((await send("POST", "/v1/events", { body: nested(depth) })).json()["code"], "BAD_JSON");
+	}
+	const text = JSON.stringify({ type: "a", data: `\\"${"[{".repeat(1000)}\\` });
+	assert.equal((await send("POST", "/v1/events", { body: text })).status, 202);
+	assert.equal(engine.listEvents().length, 2);
+});
+
 test("every operation but those of the socket's own has a route, and the OpenAPI document names them all", async (t) => {
 	const { send } = await startHttp(t);
 	const routed = new Set<string>(ROUTES.map((route) => route.operation));
@@ -399,5 +411,11 @@ test("every operation but those of the socket's own has a route, and the OpenAPI
 	}
 	const document = (await send("GET", "/openapi.json")).json();
 	const paths = document["paths"] as Record<string, Record<string, unknown>>;
-	for (const route of ROUTES) assert.ok(paths[route.path]?.[route.method.toLowerCase()], route.path);
+	const ids = new Set<unknown>();
+	for (const route of ROUTES) {
+		const described = paths[route.path]?.[route.method.toLowerCase()] as Record<string, unknown> | undefined;
+		assert.ok(described, route.path);
+		ids.add(described["operationId"]);
+	}
+	assert.equal(ids.size, ROUTES.length);
 });

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { BundleStore } from "../../../src/store/index.ts";
 import { refusal, tempFolder } from "./support.ts";
 

@@ -15,12 +15,12 @@ interface Scene {
 	readonly fn: FunctionRow;
 	readonly versions: readonly [VersionRow, VersionRow];
 	/** Makes a version (1 or 2) the active one, with these triggers. */
-	activate(
+	readonly activate: (
 		version: 1 | 2,
 		schedules?: readonly ScheduleDraft[],
 		events?: readonly string[],
-	): ReturnType<FunctionStore["activate"]>;
-	reopen(): FunctionStore;
+	) => ReturnType<FunctionStore["activate"]>;
+	readonly reopen: () => FunctionStore;
 }
 
 function makeScene(t: TestContext): Scene {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { LOG_LEVELS } from "../../../src/core/contracts.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import { LogStore, type DataFolder, type LogLine, type LogReadFilter, type LogRow } from "../../../src/store/index.ts";
@@ -30,9 +30,9 @@ interface Scene {
 	readonly logs: LogStore;
 	readonly folder: DataFolder;
 	readonly environment: TestEnvironment;
-	messages(filter?: LogReadFilter): string[];
+	readonly messages: (filter?: LogReadFilter) => string[];
 	/** All JSONL text of the folder, by file name. */
-	files(): Record<string, string>;
+	readonly files: () => Record<string, string>;
 }
 
 function makeScene(t: TestContext): Scene {

@@ -1,0 +1,129 @@
+/**
+ * `npm run bench`: every figure of the project in one table, each beside its target and, where there is one, as a ratio
+ * to the floor measured in the same run.
+ *
+ * Exit code 0 when everything ran, whatever the verdicts (a busy machine is not a broken program); 1 when a scenario
+ * failed; with --strict also 1 when a target was missed.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import type { Context, Scenario } from "./context.ts";
+import { findBun } from "../src/pool/index.ts";
+import { isMet, ratioOf, renderFigures, type Figure } from "./figures.ts";
+import { describeMachine, isMemoryDisk, machineLine } from "./machine.ts";
+import { measureParts, renderParts, type Part } from "./parts.ts";
+import { backlog } from "./scenarios/backlog.ts";
+import { claims } from "./scenarios/claims.ts";
+import { concurrency } from "./scenarios/concurrency.ts";
+import { enqueue } from "./scenarios/enqueue.ts";
+import { floorAlone } from "./scenarios/floor-alone.ts";
+import { loopDelay } from "./scenarios/loop-delay.ts";
+import { roundTrips } from "./scenarios/round-trips.ts";
+import { starts } from "./scenarios/starts.ts";
+
+const SCENARIOS: readonly Scenario[] = [roundTrips, starts, concurrency, enqueue, backlog, claims, loopDelay];
+const PARTS = "parts";
+
+const USAGE = `npm run bench -- [options]
+  --quick         everything once and shortly (under a minute): shows that it runs, says little about speed
+  --full          1,000,000 queued invocations instead of 100,000
+  --only NAME,…   only these: ${[...SCENARIOS, floorAlone].map((scenario) => scenario.name).join(", ")}, ${PARTS}
+  --rounds N      how often floor and engine take turns (default 3)
+  --dir FOLDER    where data is written; must be on a disk, not in memory (default: the system's temp folder)
+  --json FILE     also write the figures there
+  --strict        exit 1 when a target is missed
+`;
+
+process.exitCode = await main();
+
+async function main(): Promise<number> {
+	const { values } = parseArgs({
+		options: {
+			quick: { type: "boolean", default: false },
+			full: { type: "boolean", default: false },
+			strict: { type: "boolean", default: false },
+			help: { type: "boolean", default: false },
+			only: { type: "string" },
+			rounds: { type: "string", default: "3" },
+			dir: { type: "string", default: tmpdir() },
+			json: { type: "string" },
+		},
+	});
+	if (values.help) {
+		process.stdout.write(USAGE);
+		return 0;
+	}
+	const { quick } = values;
+	const only = values.only?.split(",");
+	const known = [...SCENARIOS, floorAlone];
+	const unknown = only?.filter((name) => name !== PARTS && !known.some((scenario) => scenario.name === name)) ?? [];
+	const rounds = quick ? 1 : Number(values.rounds);
+	if (unknown.length > 0 || !Number.isInteger(rounds) || rounds < 1) {
+		process.stderr.write(
+			`${unknown.length > 0 ? `unknown: ${unknown.join(", ")}` : "expected --rounds to be 1 or more"}\n${USAGE}`,
+		);
+		return 2;
+	}
+	const chosen = only === undefined ? SCENARIOS : known.filter((scenario) => only.includes(scenario.name));
+	const folder = mkdtempSync(join(resolve(values.dir), "bunbase-bench-"));
+	const remove = (): void => rmSync(folder, { recursive: true, force: true });
+	try {
+		const bunPath = findBun({ bunPath: undefined, searchPath: process.env["PATH"] });
+		const machine = describeMachine(folder, bunPath);
+		process.stdout.write(`${machineLine(machine)}\n`);
+		if (isMemoryDisk(folder))
+			process.stdout.write("WARNING: this folder is in memory, so fsync is free; name one on a disk with --dir\n");
+		const context: Context = {
+			folder,
+			bunPath,
+			quick,
+			rounds,
+			warmupMs: quick ? 300 : 1_000,
+			measureMs: quick ? 500 : 3_000,
+			backlog: values.full ? 1_000_000 : quick ? 10_000 : 100_000,
+			starts: quick ? 2 : 10,
+			note: (line) => void process.stderr.write(`  ${line}\n`),
+		};
+		const { figures, failures } = await runAll(chosen, context);
+		const parts = only === undefined || only.includes(PARTS) ? await measureParts({ quick, folder }) : [];
+		report(figures, parts, failures);
+		if (values.json !== undefined) {
+			const document = figures.map((figure) => ({ ...figure, ratio: ratioOf(figure), met: isMet(figure) }));
+			writeFileSync(
+				values.json,
+				`${JSON.stringify({ machine, quick, figures: document, parts, failures }, undefined, "\t")}\n`,
+			);
+		}
+		const missed = figures.some((figure) => isMet(figure) === false);
+		return failures.length > 0 || (values.strict && missed) ? 1 : 0;
+	} finally {
+		remove();
+	}
+}
+
+/** One scenario that fails does not take the others with it. */
+async function runAll(
+	scenarios: readonly Scenario[],
+	context: Context,
+): Promise<{ readonly figures: readonly Figure[]; readonly failures: readonly string[] }> {
+	const figures: Figure[] = [];
+	const failures: string[] = [];
+	for (const scenario of scenarios) {
+		const from = performance.now();
+		try {
+			figures.push(...(await scenario.run(context)));
+		} catch (error) {
+			failures.push(`${scenario.name}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+		}
+		context.note(`${scenario.name}: ${((performance.now() - from) / 1000).toFixed(1)} s`);
+	}
+	return { figures, failures };
+}
+
+function report(figures: readonly Figure[], parts: readonly Part[], failures: readonly string[]): void {
+	if (figures.length > 0) process.stdout.write(`\n${renderFigures(figures)}\n`);
+	if (parts.length > 0) process.stdout.write(`\n${renderParts(parts)}\n`);
+	for (const failure of failures) process.stdout.write(`\nFAILED ${failure}\n`);
+}

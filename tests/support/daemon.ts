@@ -1,0 +1,83 @@
+/** A real daemon in its own process, as a user starts it, with what a test needs to talk to it and to kill it. */
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { createClient, type Client } from "../../src/sources/client.ts";
+
+const MAIN = join(import.meta.dirname, "../../src/main.ts");
+
+export interface Daemon {
+	readonly process: ChildProcess;
+	readonly pid: number;
+	readonly client: Client;
+	readonly socketPath: string;
+	readonly httpUrl: string;
+	/** Everything it logged, a JSON line each. */
+	readonly lines: string[];
+	/** kill -9; resolves when the process is gone. */
+	kill(): Promise<void>;
+	/** SIGTERM; resolves with the exit code. */
+	stop(): Promise<number | null>;
+}
+
+export interface DaemonOptions {
+	readonly socketPath?: string;
+	readonly args?: readonly string[];
+	/** Another program than src/main.ts serve, e.g. one whose probe ends it; gets the same flags. */
+	readonly program?: string;
+	readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Starts it and waits for its ready line. Rejects with what it wrote if it exits before. */
+export async function startDaemon(dataDir: string, options: DaemonOptions = {}): Promise<Daemon> {
+	const socketPath = options.socketPath ?? `${dataDir}.sock`;
+	const program = options.program === undefined ? [MAIN, "serve"] : [options.program];
+	const child = spawn(
+		process.execPath,
+		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0", ...(options.args ?? [])],
+		{ stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...options.env } },
+	);
+	const lines: string[] = [];
+	const ready = new Promise<{ http: string }>((resolve, reject) => {
+		createInterface({ input: child.stderr }).on("line", (line) => {
+			lines.push(line);
+			const entry = parse(line);
+			if (entry["msg"] === "ready") resolve({ http: String(entry["http"]) });
+		});
+		child.once("exit", (code, signal) =>
+			reject(new Error(`the daemon exited with ${code ?? signal}:\n${lines.join("\n")}`)),
+		);
+	});
+	const { http } = await ready;
+	const client = createClient(socketPath);
+	const gone = once(child, "exit");
+	gone.catch(() => undefined);
+	return {
+		process: child,
+		pid: child.pid ?? 0,
+		client,
+		socketPath,
+		httpUrl: http,
+		lines,
+		async kill() {
+			client.close();
+			child.kill("SIGKILL");
+			await gone;
+		},
+		async stop() {
+			client.close();
+			child.kill("SIGTERM");
+			await gone;
+			return child.exitCode;
+		},
+	};
+}
+
+function parse(line: string): Record<string, unknown> {
+	try {
+		return JSON.parse(line) as Record<string, unknown>;
+	} catch {
+		return {};
+	}
+}

@@ -1,0 +1,36 @@
+/**
+ * A daemon that kills itself (SIGKILL) at a named point: DIE_AT="settle.committed:3" is the third time it gets there.
+ * Takes the flags of `serve` that tests/support/daemon.ts passes.
+ */
+import { parseArgs } from "node:util";
+import { createEngine, httpSource, socketSource, systemEnvironment, systemLogger } from "../../src/index.ts";
+
+const { values } = parseArgs({
+	options: { "data-dir": { type: "string" }, socket: { type: "string" }, "http-port": { type: "string" } },
+});
+const [point, count] = (process.env["DIE_AT"] ?? "").split(":");
+let left = Number(count ?? 1);
+
+const environment = {
+	...systemEnvironment(systemLogger("info")),
+	probe: {
+		hit(name: string): void {
+			if (name !== point) return;
+			left -= 1;
+			if (left === 0) process.kill(process.pid, "SIGKILL");
+		},
+	},
+};
+const http = httpSource({ port: 0, environment });
+const socketPath = values.socket ?? "";
+const engine = createEngine({
+	dataDir: values["data-dir"] ?? "",
+	environment,
+	socketPath,
+	sources: [socketSource({ path: socketPath, environment }), http],
+});
+await engine.start();
+environment.logger.info({ http: http.address().url }, "ready");
+process.once("SIGTERM", () => {
+	void engine.stop().then(() => process.exit(0));
+});
