@@ -66,7 +66,7 @@ function batchJson(name: string): string {
 		body: Buffer.alloc(64, "x").toString("base64"),
 	};
 	return JSON.stringify({
-		operation: "invocations.enqueue_batch",
+		op: "invocations.enqueue_batch",
 		params: { requests: Array.from({ length: BATCH }, () => request) },
 	});
 }

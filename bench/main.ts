@@ -70,7 +70,7 @@ async function main(): Promise<number> {
 	const folder = mkdtempSync(join(resolve(values.dir), "bunbase-bench-"));
 	const remove = (): void => rmSync(folder, { recursive: true, force: true });
 	try {
-		const bunPath = findBun({ bunPath: undefined, searchPath: process.env["PATH"] });
+		const bunPath = findBun(undefined);
 		const machine = describeMachine(folder, bunPath);
 		process.stdout.write(`${machineLine(machine)}\n`);
 		if (isMemoryDisk(folder))

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { createClient, type Client } from "../src/sources/client.ts";
+import { connectControl, type Control } from "./control.ts";
 
 const FLOOR = join(import.meta.dirname, "floor/floor.ts");
 const MAIN = join(import.meta.dirname, "../src/main.ts");
@@ -19,11 +19,9 @@ export interface Daemon extends AsyncDisposable {
 	readonly pid: number;
 	readonly socketPath: string;
 	readonly http: { readonly host: string; readonly port: number };
-	readonly client: Client;
+	readonly control: Control;
 	/** From spawn to the ready line. */
 	readonly bootMs: number;
-	/** An operation of the administration table. */
-	call(operation: string, params: Record<string, unknown>): Promise<Record<string, unknown>>;
 	/** Builds and deploys bench/functions/{file}.ts under `name`. */
 	deploy(file: "echo" | "wait", name: string, overrides?: Record<string, unknown>): Promise<void>;
 	kill(): Promise<void>;
@@ -54,26 +52,25 @@ export async function startDaemon(
 	const ready = await firstLine(child, (line) => line.includes('"msg":"ready"'));
 	const bootMs = performance.now() - from;
 	const http = new URL((JSON.parse(ready) as { http: string }).http);
-	const client = createClient(socketPath);
+	const control = await connectControl(socketPath);
 	const daemon: Daemon = {
 		process: child,
 		pid: child.pid ?? 0,
 		socketPath,
 		http: { host: http.hostname, port: Number(http.port) },
-		client,
+		control,
 		bootMs,
-		call: async (operation, params) => (await client.call(operation as never, params)) as Record<string, unknown>,
 		async deploy(file, name, overrides) {
-			await daemon.call("functions.register", { name });
-			if (overrides !== undefined) await daemon.call("functions.configure", { function: name, overrides });
-			await daemon.call("functions.deploy", { function: name, path: join(FUNCTIONS, `${file}.ts`) });
+			await control.call("functions.register", { name });
+			if (overrides !== undefined) await control.call("functions.configure", { function: name, overrides });
+			await control.call("functions.deploy", { function: name, path: join(FUNCTIONS, `${file}.ts`) });
 		},
 		async kill() {
-			client.close();
+			control.close();
 			await end(child, "SIGKILL");
 		},
 		async [Symbol.asyncDispose]() {
-			client.close();
+			control.close();
 			await end(child, "SIGTERM");
 		},
 	};

@@ -26,7 +26,7 @@ export const backlog: Scenario = {
 		{
 			await using daemon = await startDaemon(dataDir);
 			await daemon.deploy("echo", "echo", { maxQueued: 100_000_000 });
-			await daemon.client.invoke("echo", { method: "POST", path: "/", body: "x" });
+			await daemon.control.invoke("echo");
 			await settle();
 			const pid = await workerPid(daemon);
 			figures.push(
@@ -38,7 +38,7 @@ export const backlog: Scenario = {
 					limit: { of: "value", atMost: 110 },
 				},
 			);
-			await daemon.call("lanes.pause", { function: "echo", paused: true });
+			await daemon.control.call("lanes.pause", { function: "echo", paused: true });
 			const { tookMs } = await enqueueBatches(daemon.socketPath, ["echo"], (sent) => sent >= context.backlog);
 			context.note(`${queued} queued in ${Math.round(tookMs)} ms`);
 			await settle();
@@ -49,8 +49,7 @@ export const backlog: Scenario = {
 				limit: { of: "value", atMost: 300 },
 			});
 			await daemon.deploy("wait", "wait", { concurrency: RUNNING, timeoutMs: RUN_MS });
-			for (let index = 0; index < RUNNING; index += 1)
-				await daemon.client.enqueue("wait", { method: "POST", path: "/", query: { ms: String(RUN_MS) } });
+			for (let index = 0; index < RUNNING; index += 1) await daemon.control.enqueue("wait", { ms: String(RUN_MS) });
 			await until("64 attempts to run", async () => ((await stats(daemon)).running >= RUNNING ? true : undefined));
 			await daemon.kill();
 		}
@@ -78,10 +77,10 @@ export const backlog: Scenario = {
 };
 
 async function stats(daemon: Daemon): Promise<{ readonly queued: number; readonly running: number }> {
-	return (await daemon.call("stats.get", {})) as unknown as { queued: number; running: number };
+	return (await daemon.control.call("stats.get", {})) as unknown as { queued: number; running: number };
 }
 
 async function workerPid(daemon: Daemon): Promise<number> {
-	const { workers } = (await daemon.call("workers.list", {})) as { workers: { pid: number | null }[] };
+	const { workers } = (await daemon.control.call("workers.list", {})) as { workers: { pid: number | null }[] };
 	return workers.at(-1)?.pid ?? 0;
 }

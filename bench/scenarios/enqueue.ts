@@ -13,7 +13,7 @@ export const enqueue: Scenario = {
 		await using floor = await startFloor(folder, context.bunPath);
 		await using daemon = await startDaemon(join(folder, "data"));
 		await daemon.deploy("echo", "echo", { maxQueued: 100_000_000 });
-		await daemon.call("lanes.pause", { function: "echo", paused: true });
+		await daemon.control.call("lanes.pause", { function: "echo", paused: true });
 		const timed = async (socketPath: string): Promise<number> => {
 			const until = performance.now() + context.measureMs;
 			const { accepted, tookMs } = await enqueueBatches(socketPath, ["echo"], () => performance.now() > until);

@@ -25,7 +25,7 @@ export const starts: Scenario = {
 		// Ended as soon as it is idle, so that every invocation is a cold one.
 		await daemon.deploy("echo", "cold", { idleTimeoutMs: 0 });
 		const workers = async (): Promise<readonly WireWorker[]> =>
-			(await daemon.call("workers.list", {}))["workers"] as readonly WireWorker[];
+			(await daemon.control.call("workers.list", {}))["workers"] as readonly WireWorker[];
 		const cold: number[] = [];
 		const bare: number[] = [];
 		const ready: number[] = [];
@@ -33,16 +33,15 @@ export const starts: Scenario = {
 			await until("the worker to end", async () => ((await workers()).length === 0 ? true : undefined));
 			bare.push(await bareStart(context.bunPath));
 			const from = performance.now();
-			const result = await daemon.client.invoke("cold", { method: "POST", path: "/", body: "x" });
+			await daemon.control.invoke("cold");
 			cold.push(performance.now() - from);
-			if (!result.success) throw new Error("the cold invocation did not succeed");
 		}
-		await daemon.call("functions.configure", { function: "cold", overrides: { idleTimeoutMs: 60_000 } });
+		await daemon.control.call("functions.configure", { function: "cold", overrides: { idleTimeoutMs: 60_000 } });
 		for (let index = 0; index < context.starts; index += 1) {
 			// A changed variable replaces the worker.
-			await daemon.call("env.set", { function: "cold", values: { ROUND: String(index) } });
+			await daemon.control.call("env.set", { function: "cold", values: { ROUND: String(index) } });
 			await until("the worker to end", async () => ((await workers()).length === 0 ? true : undefined));
-			await daemon.client.invoke("cold", { method: "POST", path: "/", body: "x" });
+			await daemon.control.invoke("cold");
 			const readyMs = (await workers()).at(-1)?.ready_ms;
 			if (typeof readyMs === "number") ready.push(readyMs);
 		}

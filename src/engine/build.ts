@@ -39,7 +39,16 @@ export async function build(bunPath: string, path: string, tmp: string): Promise
 	try {
 		const result = await runBun(
 			bunPath,
-			["build", entry, "--target=bun", "--format=esm", "--sourcemap=linked", `--outfile=${join(out, "bundle.js")}`],
+			// With --outfile and a linked source map Bun 1.4.5 says that it wrote and writes nothing; --outdir works.
+			[
+				"build",
+				entry,
+				"--target=bun",
+				"--format=esm",
+				"--sourcemap=linked",
+				`--outdir=${out}`,
+				"--entry-naming=bundle.js",
+			],
 			{ cwd: out, timeoutMs: LIMITS.buildMsMax },
 		);
 		if (result.timedOut)

@@ -96,13 +96,16 @@ export class Deployer {
 		let config: FunctionConfig;
 		let readyMs: number;
 		try {
-			const spec = registry.specOf(entry, version, {});
+			const spec = registry.specOf(entry, version, sha256, {});
 			const report = await this.#deps.pool.prove(spec);
 			readyMs = report.readyMs;
 			config = checkConfig(report.config);
 			// Refuses layers that contradict each other, before anything is written.
-			registry.specOf(entry, version, config);
+			registry.specOf(entry, version, sha256, config);
 		} catch (error) {
+			// Its worker, if it came so far, is of no use.
+			if (entry.active === undefined) this.#deps.pool.recycle(entry.functionId);
+			else this.#deps.pool.activate(entry.active.spec);
 			await bundles.discard(entry.functionId, version);
 			throw error;
 		}

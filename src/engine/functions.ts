@@ -67,7 +67,7 @@ export class Functions {
 		const overrides = parseFunctionLimits("overrides", mergeOverrides(entry.overrides, changes));
 		// Refuses contradictions before anything is written.
 		for (const version of entry.versions.values()) {
-			registry.specOf({ ...entry, overrides } as FunctionEntry, version.version, version.moduleConfig);
+			registry.specOf({ ...entry, overrides } as FunctionEntry, version.version, version.sha256, version.moduleConfig);
 		}
 		store.setOverrides(entry.id, overrides);
 		registry.refresh(entry, { overrides });

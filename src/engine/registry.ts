@@ -107,7 +107,7 @@ export class Registry {
 		const known = entry.versions.get(row.version);
 		if (known !== undefined) return known;
 		const { id, version, sha256, bytes, createdAt, config: moduleConfig } = row;
-		const spec = this.specOf(entry, version, moduleConfig);
+		const spec = this.specOf(entry, version, sha256, moduleConfig);
 		const made: VersionEntry = { id, entry, version, sha256, bytes, createdAt, moduleConfig, spec };
 		entry.versions.set(version, made);
 		this.#versions.set(id, made);
@@ -133,14 +133,15 @@ export class Registry {
 		entry.overrides = change.overrides ?? entry.overrides;
 		entry.env = change.env ?? entry.env;
 		for (const version of entry.versions.values())
-			version.spec = this.specOf(entry, version.version, version.moduleConfig);
+			version.spec = this.specOf(entry, version.version, version.sha256, version.moduleConfig);
 		this.#limitLane(entry);
 	}
 
 	/** Throws BAD_CONFIG where the layers contradict each other. */
-	specOf(entry: FunctionEntry, version: string, moduleConfig: FunctionConfig): WorkerSpec {
+	specOf(entry: FunctionEntry, version: string, sha256: string, moduleConfig: FunctionConfig): WorkerSpec {
 		return {
-			key: `${entry.functionId}/${version}`,
+			// With the bytes: a version that was refused may come again, mended, under the same name.
+			key: `${entry.functionId}/${version}/${sha256}`,
 			functionId: entry.functionId,
 			functionName: entry.name,
 			version,

@@ -11,10 +11,8 @@ import { EngineError } from "../core/errors.ts";
 const EXECUTABLE_BYTES_MIN = 1024 * 1024;
 
 export interface FindBunOptions {
-	/** What the operator named; nothing else is tried then. */
-	readonly bunPath: string | undefined;
-	/** The value of PATH. */
-	readonly searchPath: string | undefined;
+	/** The value of PATH; default: that of this process. */
+	readonly searchPath?: string;
 	/** Packages are resolved from here; default: this file. */
 	readonly from?: string;
 	readonly platform?: string;
@@ -32,9 +30,9 @@ function isExecutable(path: string, bytesMin: number): boolean {
 	}
 }
 
-/** Throws BAD_ENVIRONMENT with what to do. */
-export function findBun(options: FindBunOptions): string {
-	const { bunPath, searchPath, platform = process.platform, arch = process.arch } = options;
+/** `bunPath` is what the operator named; nothing else is tried then. Throws BAD_ENVIRONMENT with what to do. */
+export function findBun(bunPath?: string, options: FindBunOptions = {}): string {
+	const { searchPath = process.env["PATH"] ?? "", platform = process.platform, arch = process.arch } = options;
 	if (bunPath !== undefined) {
 		const path = resolve(bunPath);
 		if (isExecutable(path, 1)) return path;
@@ -60,7 +58,7 @@ export function findBun(options: FindBunOptions): string {
 		// The same name on every platform; the install script moves the platform's executable here.
 		...inPackage("bun", "bin", "bun.exe"),
 	];
-	const onPath = (searchPath ?? "").split(delimiter).filter(isAbsolute);
+	const onPath = searchPath.split(delimiter).filter(isAbsolute);
 	const found =
 		packaged.find((path) => isExecutable(path, EXECUTABLE_BYTES_MIN)) ??
 		// Small files are fine here: version managers put scripts on PATH.

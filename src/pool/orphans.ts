@@ -4,7 +4,7 @@
  * is proven gone. Linux only: elsewhere there is no /proc and nothing is found.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import type { Clock } from "../core/environment.ts";
+import { setTimeout as wait } from "node:timers/promises";
 import { EngineError } from "../core/errors.ts";
 import { WORKER_MARKER } from "./process.ts";
 
@@ -42,11 +42,14 @@ function find(marker: string): number[] {
 	});
 }
 
-/** Resolves with the pids of the workers of `instanceId` that were found and are gone now. */
-export async function sweepOrphans(instanceId: string, clock: Clock): Promise<readonly number[]> {
+/**
+ * Resolves with how many workers of `instanceId` were found; all are gone now. It waits for the kernel, not for the
+ * engine's time, so it takes no Clock.
+ */
+export async function sweepOrphans(instanceId: string): Promise<number> {
 	const marker = `${WORKER_MARKER}=${instanceId}`;
 	const killed = new Set<number>();
-	const until = clock.monotonic() + GONE_MS_MAX;
+	const until = performance.now() + GONE_MS_MAX;
 	// Looks again each time: a process may have been forking while it was read.
 	for (let pids = find(marker); pids.length > 0; pids = find(marker)) {
 		for (const pid of pids) {
@@ -57,13 +60,13 @@ export async function sweepOrphans(instanceId: string, clock: Clock): Promise<re
 				// It ended between the look and the kill.
 			}
 		}
-		if (clock.monotonic() > until) {
+		if (performance.now() > until) {
 			throw new EngineError(
 				"BAD_ENVIRONMENT",
 				`workers of the last run do not end: pid ${pids.join(", ")}; end them or restart the machine, then start again`,
 			);
 		}
-		await new Promise<void>((resolve) => void clock.setTimer(POLL_MS, resolve));
+		await wait(POLL_MS);
 	}
-	return [...killed];
+	return killed.size;
 }

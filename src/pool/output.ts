@@ -29,10 +29,7 @@ export class OutputReader {
 
 	push(chunk: Uint8Array): void {
 		const now = this.#clock.monotonic();
-		this.#left = Math.min(
-			LIMITS.logBytesPerAttemptMax,
-			this.#left + (now - this.#filledAt) * REFILL_BYTES_PER_MS,
-		);
+		this.#left = Math.min(LIMITS.logBytesPerAttemptMax, this.#left + (now - this.#filledAt) * REFILL_BYTES_PER_MS);
 		this.#filledAt = now;
 		if (this.#left < LIMITS.logLineBytesMax) {
 			this.#dropped += chunk.byteLength + this.#bytes;

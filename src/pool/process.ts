@@ -146,52 +146,42 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 	};
 }
 
-export interface RunResult extends Exit {
+export interface RunResult {
+	/** Null where a signal ended it, or where it could not be started. */
+	readonly exitCode: number | null;
 	readonly stdout: string;
 	readonly stderr: string;
 	readonly timedOut: boolean;
 }
 
 export interface RunOptions {
-	readonly bunPath: string;
 	readonly cwd: string;
 	readonly timeoutMs: number;
-	readonly clock: Clock;
-	readonly hostVariables: HostVariables;
-	readonly signal?: AbortSignal;
+	readonly hostVariables?: HostVariables;
 }
 
 /** Runs `bun` to its end, e.g. `["build", …]`. Never rejects: what went wrong is in the result. */
-export function runBun(args: readonly string[], options: RunOptions): Promise<RunResult> {
-	return new Promise((resolve) => {
-		const child = spawn(options.bunPath, ["--no-orphans", ...args], {
-			cwd: options.cwd,
-			detached: true,
-			stdio: ["ignore", "pipe", "pipe"],
-			env: inherited(options.hostVariables),
-		});
-		let timedOut = false;
-		let over = false;
-		const texts = [collect(child.stdout), collect(child.stderr)] as const;
-		const stop = (): void => killGroup(child);
-		const timer = options.clock.setTimer(options.timeoutMs, () => {
-			timedOut = true;
-			stop();
-		});
-		options.signal?.addEventListener("abort", stop, { once: true });
-		if (options.signal?.aborted === true) stop();
-		const finish = (exit: Exit): void => {
-			if (over) return;
-			over = true;
-			timer.cancel();
-			options.signal?.removeEventListener("abort", stop);
-			resolve({ ...exit, stdout: texts[0](), stderr: texts[1](), timedOut });
-		};
-		child.on("error", (error) => {
-			if (child.pid === undefined) finish({ code: null, signal: null, error: error.message });
-		});
-		child.on("close", (code, signal) => finish({ code, signal }));
+export function runBun(bunPath: string, args: readonly string[], options: RunOptions): Promise<RunResult> {
+	const { promise, resolve } = Promise.withResolvers<RunResult>();
+	const child = spawn(bunPath, ["--no-orphans", ...args], {
+		cwd: options.cwd,
+		stdio: ["ignore", "pipe", "pipe"],
+		env: inherited(options.hostVariables ?? process.env),
+		// Its children die with it by --no-orphans.
+		timeout: options.timeoutMs,
+		killSignal: "SIGKILL",
 	});
+	const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
+	let failure = "";
+	child.on("error", (error) => {
+		failure = error.message;
+		if (child.pid === undefined) resolve({ exitCode: null, stdout: "", stderr: failure, timedOut: false });
+	});
+	child.on("close", (exitCode) => {
+		// Nobody but the time limit kills it from here.
+		resolve({ exitCode, stdout: stdout(), stderr: stderr() + failure, timedOut: child.killed });
+	});
+	return promise;
 }
 
 /** Keeps the first part of a stream and reads on, so that the writer never blocks. */

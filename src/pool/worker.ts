@@ -86,7 +86,6 @@ export class Worker {
 	memoryBytes: number | undefined;
 	readonly #deps: WorkerDependencies;
 	readonly #startedAt: number;
-	readonly #createdAt: number;
 	readonly #bytesBudget: number;
 	#life: WorkerLife = { state: "STARTING" };
 	#process: WorkerProcess | undefined;
@@ -100,6 +99,10 @@ export class Worker {
 	#readyMs: number | undefined;
 	#readyAt = 0;
 	#startError: string | undefined;
+	/** Retired before it was READY: that is no failure of its version. */
+	#givenUp = false;
+	/** When its process was spawned; starts may wait for their turn. */
+	#launchedAt = 0;
 	#death: Death | undefined;
 	/** Attempts aboard when the kill was decided. */
 	#aboardAtKill = 0;
@@ -122,8 +125,7 @@ export class Worker {
 		this.#deps = deps;
 		const { clock } = deps.environment;
 		this.#startedAt = clock.now();
-		this.#createdAt = clock.monotonic();
-		this.restedAt = this.#createdAt;
+		this.restedAt = clock.monotonic();
 		this.#bytesBudget = (spec.config.memoryMb * 1_048_576) / 4;
 		this.#stdout = new OutputReader(clock, (line) => this.#printed("info", line));
 		this.#stderr = new OutputReader(clock, (line) => this.#printed("error", line));
@@ -192,6 +194,7 @@ export class Worker {
 	launch(): void {
 		if (this.#life.state !== "STARTING") return;
 		const { bundlePath, handler, functionName, version, config, env } = this.spec;
+		this.#launchedAt = this.#now();
 		try {
 			this.#process = this.#deps.spawn(
 				{ env },
@@ -226,7 +229,7 @@ export class Worker {
 			},
 		});
 		this.#flush();
-		this.#wakeAt(this.#now() + LIMITS.workerStartMsMax);
+		this.#wakeAt(this.#launchedAt + LIMITS.workerStartMsMax);
 	}
 
 	/** Whether an attempt that needs this may come aboard. */
@@ -299,7 +302,7 @@ export class Worker {
 		if (state === "DRAINING" || state === "TERMINATED") return;
 		this.#deps.environment.logger.debug({ worker: this.id, state, running: this.running, why }, "worker retires");
 		if (state === "STARTING") {
-			this.#startError ??= why;
+			this.#givenUp = true;
 			if (this.#process === undefined) this.#gone({ code: null, signal: null });
 			else this.kill({ kind: "unneeded", why });
 			return;
@@ -324,14 +327,14 @@ export class Worker {
 	}
 
 	/** Asks the loop for a sign of life; called at a steady pace while somebody is aboard. */
-	pulse(): void {
+	pulse(judge: boolean): void {
 		if (this.#death !== undefined || this.#process === undefined) return;
 		const now = this.#now();
 		if (this.#pingAt === undefined) {
 			this.#pingAt = now;
 			this.#out.host({ type: "ping" });
 			this.#flushSoon();
-		} else if (now - this.#pingAt >= LIMITS.loopSilentMs) {
+		} else if (judge && now - this.#pingAt >= LIMITS.loopSilentMs) {
 			this.#silent = true;
 		}
 	}
@@ -427,7 +430,7 @@ export class Worker {
 		const now = this.#now();
 		this.#readyAt = now;
 		this.restedAt = now;
-		this.#readyMs = Math.round((now - this.#createdAt) * 10) / 10;
+		this.#readyMs = Math.round((now - this.#launchedAt) * 10) / 10;
 		this.#become({ state: "WARM", since: now });
 		this.#wakeAt(now + this.#deps.events.idleMs(this));
 		const { maxAgeMs } = this.spec.config;
@@ -472,7 +475,13 @@ export class Worker {
 		const { call } = message;
 		const fence = call === undefined ? undefined : (this.#attempts.get(call)?.spec ?? this.#recent.get(call));
 		if (message.level === "error") this.#keepLastWords(message.message);
-		this.#post(message.level, message.message.slice(0, LIMITS.logLineBytesMax + 32), fence, message.at, message.metadata);
+		this.#post(
+			message.level,
+			message.message.slice(0, LIMITS.logLineBytesMax + 32),
+			fence,
+			message.at,
+			message.metadata,
+		);
 	}
 
 	/** A line of a pipe: it is the attempt's where only one is aboard. */
@@ -507,7 +516,7 @@ export class Worker {
 		aboard.abortedAt = now;
 		aboard.dueAt = now + this.spec.config.graceMs;
 		this.#out.host({ type: "abort", call: aboard.call, reason });
-		this.pulse();
+		this.pulse(false);
 		this.#flushSoon();
 		this.#wakeAt(aboard.dueAt);
 	}
@@ -555,7 +564,6 @@ export class Worker {
 				break;
 			}
 		}
-		this.#deps.environment.probe.hit("attempt.answered", aboard.spec.invocationId);
 		aboard.resolve(outcome);
 	}
 
@@ -604,11 +612,14 @@ export class Worker {
 			const running = this.#attempts.size;
 			this.#deps.environment.logger.warn({ worker: this.id, state, running }, describeDeath(scene).message);
 		}
-		for (const aboard of [...this.#attempts.values()]) {
+		for (const aboard of this.#attempts.values()) {
 			this.#finish(aboard, verdict(aboard.phase, aboard.spec, scene));
 		}
 		const words = scene.lastWords === "" ? "" : `; last output: ${scene.lastWords}`;
-		const startError = wasReady ? undefined : (this.#startError ?? `it ${describeExit(exit)} before it was ready`) + words;
+		const startError =
+			wasReady || this.#givenUp
+				? undefined
+				: (this.#startError ?? `it ${describeExit(exit)} before it was ready`) + words;
 		this.#deps.events.gone(this, startError);
 	}
 
@@ -651,10 +662,10 @@ export class Worker {
 		const life = this.#life;
 		switch (life.state) {
 			case "STARTING":
-				if (now >= this.#createdAt + LIMITS.workerStartMsMax) {
+				if (now >= this.#launchedAt + LIMITS.workerStartMsMax) {
 					this.#startError ??= `it was not ready within ${LIMITS.workerStartMsMax} ms; move slow work out of the module's top level`;
 					this.kill({ kind: "unneeded", why: "it was not ready in time" });
-				} else this.#wakeAt(this.#createdAt + LIMITS.workerStartMsMax);
+				} else this.#wakeAt(this.#launchedAt + LIMITS.workerStartMsMax);
 				return;
 			case "WARM":
 			case "IDLE": {

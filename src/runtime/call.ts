@@ -15,9 +15,10 @@ import {
 import { createLineSink, type LineSink } from "./lines.ts";
 import type { Handler } from "./loader.ts";
 import { readResult } from "./result.ts";
-import { describeThrown } from "./text.ts";
+import { describeThrown, textOf } from "./text.ts";
 
-type Log = (message: string, metadata?: unknown) => void;
+/** Anything but a string is shown as text. */
+type Log = (message: unknown, metadata?: unknown) => void;
 
 /** The handler's second argument. */
 export interface HandlerContext {
@@ -114,7 +115,7 @@ export class Call {
 		const log =
 			(level: ChannelLogLevel): Log =>
 			(message, metadata) =>
-				sink.line(level, String(message), metadata);
+				sink.line(level, typeof message === "string" ? message : textOf(message), metadata);
 		return {
 			invocationId,
 			attempt,

@@ -56,13 +56,16 @@ export function formatLine(args: readonly unknown[], inspector: Inspector): stri
 export function captureConsole(target: Console, sink: () => LineSink, inspector: Inspector): void {
 	const counts = new OwnMap<string, number>();
 	const timers = new OwnMap<string, number>();
-	const print = (level: ChannelLogLevel) => (...args: unknown[]) => sink().line(level, formatLine(args, inspector));
+	const print =
+		(level: ChannelLogLevel) =>
+		(...args: unknown[]) =>
+			sink().line(level, formatLine(args, inspector));
 	const elapsed = (label: string): string | undefined => {
 		const since = timers.get(label);
 		return since === undefined ? undefined : `${label}: ${(ownMonotonic() - since).toFixed(3)}ms`;
 	};
 	const info = print("info");
-	const methods: Record<string, (...args: never[]) => unknown> = {
+	const methods: Record<string, unknown> = {
 		log: info,
 		info,
 		dirxml: info,
@@ -79,22 +82,21 @@ export function captureConsole(target: Console, sink: () => LineSink, inspector:
 			sink().line("debug", `Trace: ${formatLine(args, inspector)}\n${frames}`);
 		},
 		assert: (condition: unknown, ...args: unknown[]) => {
-			if (!condition) sink().line("error", `Assertion failed${args.length > 0 ? `: ${formatLine(args, inspector)}` : ""}`);
+			if (!condition)
+				sink().line("error", `Assertion failed${args.length > 0 ? `: ${formatLine(args, inspector)}` : ""}`);
 		},
 		dir: (value: unknown, options?: object) => sink().line("info", inspector.inspect(value, options)),
 		table: (rows: unknown, columns?: string[]) =>
-			typeof rows === "object" && rows !== null
-				? sink().line("info", inspector.table(rows, columns))
-				: info(rows),
-		count: (label = "default") => {
+			typeof rows === "object" && rows !== null ? sink().line("info", inspector.table(rows, columns)) : info(rows),
+		count: (label: string = "default") => {
 			const count = (counts.get(label) ?? 0) + 1;
 			counts.set(label, count);
 			info(`${label}: ${count}`);
 		},
-		countReset: (label = "default") => void counts.delete(label),
-		time: (label = "default") => void timers.set(label, ownMonotonic()),
-		timeLog: (label = "default", ...args: unknown[]) => info(elapsed(label) ?? `no timer ${label}`, ...args),
-		timeEnd: (label = "default") => {
+		countReset: (label: string = "default") => void counts.delete(label),
+		time: (label: string = "default") => void timers.set(label, ownMonotonic()),
+		timeLog: (label: string = "default", ...args: unknown[]) => info(elapsed(label) ?? `no timer ${label}`, ...args),
+		timeEnd: (label: string = "default") => {
 			info(elapsed(label) ?? `no timer ${label}`);
 			timers.delete(label);
 		},

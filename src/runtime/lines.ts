@@ -36,7 +36,11 @@ export function createLineSink({ call, limits, send }: LineSinkOptions): LineSin
 
 	function reportDropped(): void {
 		if (droppedLines === 0) return;
-		post("warn", `${droppedLines} more log lines were dropped: ${limits.logBytesPerAttemptMax} bytes are kept`, undefined);
+		post(
+			"warn",
+			`${droppedLines} more log lines were dropped: ${limits.logBytesPerAttemptMax} bytes are kept`,
+			undefined,
+		);
 		droppedLines = 0;
 	}
 

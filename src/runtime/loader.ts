@@ -25,7 +25,8 @@ function findHandler(module: Record<string, unknown>, name: string): Handler {
 	}
 	const names = Object.keys(module);
 	const exported = names.length === 0 ? "it exports nothing" : `it exports ${names.slice(0, 10).join(", ")}`;
-	const what = found === undefined ? `no export "${name}" (${exported})` : `"${name}", but that is ${describeValue(found)}`;
+	const what =
+		found === undefined ? `no export "${name}" (${exported})` : `"${name}", but that is ${describeValue(found)}`;
 	throw new OwnError(
 		`the bundle has ${what}; export a function (request) => Response, or an object with fetch, e.g. export default (request) => new Response("hello")`,
 	);

@@ -52,11 +52,13 @@ function invoke(message: InvokeMessage): void {
 	if (deps === undefined) throw new Error("invoked before ready");
 	const call = new Call(message, deps);
 	calls.set(call.id, call);
-	void scope.run(call, () => call.run()).then((answer) => {
-		calls.delete(call.id);
-		send(answer);
-		endIfDone();
-	});
+	void scope
+		.run(call, () => call.run())
+		.then((answer) => {
+			calls.delete(call.id);
+			send(answer);
+			endIfDone();
+		});
 }
 
 async function init(message: InitMessage): Promise<void> {
@@ -81,7 +83,11 @@ async function init(message: InitMessage): Promise<void> {
 		send({ type: "ready", protocol: CHANNEL_VERSION, config });
 	} catch (thrown) {
 		const { name, message, stack } = describeThrown(thrown, limits.errorTextBytesMax);
-		send({ type: "start_failed", message: name === undefined || name === "Error" ? message : `${name}: ${message}`, stack });
+		send({
+			type: "start_failed",
+			message: name === undefined || name === "Error" ? message : `${name}: ${message}`,
+			stack,
+		});
 	}
 }
 

@@ -54,11 +54,7 @@ export async function readResult(given: unknown, limits: RuntimeLimits, aborted:
 }
 
 /** Undefined where it is over the limit; its stream is cancelled then. */
-async function readBody(
-	response: Response,
-	bytesMax: number,
-	aborted: () => boolean,
-): Promise<Uint8Array | undefined> {
+async function readBody(response: Response, bytesMax: number, aborted: () => boolean): Promise<Uint8Array | undefined> {
 	// Measured: a reader costs 2.8 µs, bytes() 0.5 µs, but bytes() cannot be stopped at the limit.
 	const reader = response.body?.getReader() as ReadableStreamDefaultReader<unknown> | undefined;
 	if (reader === undefined) return NOTHING;
@@ -67,7 +63,8 @@ async function readBody(
 	for (;;) {
 		const { done, value } = await reader.read();
 		if (done) break;
-		if (!(value instanceof OwnUint8Array)) throw new TypeError(`its stream gave ${describeValue(value)}, no Uint8Array`);
+		if (!(value instanceof OwnUint8Array))
+			throw new TypeError(`its stream gave ${describeValue(value)}, no Uint8Array`);
 		bytes += value.byteLength;
 		if (bytes > bytesMax || aborted()) {
 			// A source that never ends its cancel() must not hold the answer up.

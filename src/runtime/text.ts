@@ -27,7 +27,8 @@ function peek(value: object, key: string): unknown {
 	}
 }
 
-function textOf(value: unknown): string {
+/** Its text, whatever its toString does. */
+export function textOf(value: unknown): string {
 	try {
 		return ownString(value);
 	} catch {

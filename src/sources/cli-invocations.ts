@@ -106,21 +106,20 @@ async function invoke(
 	if (body.contentType !== undefined && !headers.some(([header]) => header === "content-type")) {
 		headers.push(["content-type", body.contentType]);
 	}
-	const accepted = await session.call("enqueue", {
-		function_id: name,
+	const accepted = await session.enqueue(name, {
 		method: options.method.toUpperCase(),
 		path: options.path,
 		headers,
 		query: (options.query ?? []).map(parsePair),
-		body: Buffer.from(body.bytes).toString("base64"),
-		idempotency_key: options.idempotencyKey,
-		delay_ms: options.delay,
-		priority: options.priority,
-		deadline_ms: options.deadline,
+		body: body.bytes,
+		...given("idempotencyKey", options.idempotencyKey),
+		...given("delayMs", options.delay),
+		...given("priority", options.priority),
+		...given("deadlineMs", options.deadline),
 		// A caller that waits is there to retry, so one attempt is its default, as everywhere.
-		max_attempts: options.maxAttempts ?? (options.async === true ? undefined : 1),
-		lane_key: options.laneKey,
-		tags: options.tag,
+		...given("maxAttempts", options.maxAttempts ?? (options.async === true ? undefined : 1)),
+		...given("laneKey", options.laneKey),
+		...given("tags", options.tag),
 	});
 	const id = text(accepted["invocation_id"]);
 	if (options.async === true) {
@@ -129,6 +128,11 @@ async function invoke(
 	}
 	const { record, ranOut } = await awaitEnd(session, id, options.wait ?? Infinity);
 	await show(session, record, ranOut);
+}
+
+/** A key only where there is a value: what is absent is for the daemon to decide. */
+function given<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {
+	return value === undefined ? {} : ({ [key]: value } as Partial<Record<K, V>>);
 }
 
 async function result(session: Session, id: string, options: { wait?: number }): Promise<void> {

@@ -47,6 +47,12 @@ export class Session {
 		return (await this.untilInterrupted(this.client.call(operation, params), advice)) as Wire;
 	}
 
+	/** The wire's answer to ENQUEUE: the invocation is durable. */
+	async enqueue(functionRef: string, request: Parameters<Client["enqueue"]>[1]): Promise<Wire> {
+		const { invocationId, state, replayed } = await this.untilInterrupted(this.client.enqueue(functionRef, request));
+		return { invocation_id: invocationId, state, replayed };
+	}
+
 	async list(operation: OperationName, key: string, params: Wire = {}): Promise<readonly Wire[]> {
 		const answer = await this.call(operation, params);
 		return (answer[key] ?? []) as readonly Wire[];

@@ -1,0 +1,178 @@
+/**
+ * One client connection: frames in, commands, frames out.
+ *
+ *   C1  every frame gets one answer with its id, in whatever order they are ready
+ *   C2  all answers of one turn of the event loop leave in one write
+ *   C3  what a client does wrong, or too slowly, ends this connection and nothing else
+ *   C4  a client that goes away ends its waits; what it submitted goes on
+ */
+import type { Socket } from "node:net";
+import type { Engine } from "../core/contracts.ts";
+import type { Environment, Timer } from "../core/environment.ts";
+import { EngineError, messageOf } from "../core/errors.ts";
+import { LIMITS } from "../core/limits.ts";
+import { commandName, FrameDecoder, FrameGatherer, STATUS, type FrameFault } from "../protocol/index.ts";
+import type { Answer } from "./socket-answers.ts";
+import { CommandSession } from "./socket-commands.ts";
+import { wireRefusal } from "./wire.ts";
+
+/** Unanswered frames of one connection; past it reading pauses until half of them are answered. */
+const IN_FLIGHT_MAX = 65_536;
+/** How long a closed connection is still drained, so that the client reads our last frame instead of a reset. */
+const LINGER_MS = 1_000;
+
+export interface ConnectionOptions {
+	readonly socket: Socket;
+	readonly engine: Engine;
+	readonly environment: Environment;
+	/** Called once, when nothing of the connection is left. */
+	readonly closed: () => void;
+	/** The client let more than LIMITS.socketOutputBytesMax pile up. */
+	readonly tooSlow: () => void;
+}
+
+export class Connection {
+	readonly #options: ConnectionOptions;
+	readonly #socket: Socket;
+	readonly #session: CommandSession;
+	readonly #decoder: FrameDecoder;
+	readonly #out = new FrameGatherer();
+	#flushing = false;
+	#inFlight = 0;
+	/** The client sends no more: answer what is in flight, then end. */
+	#inputEnded = false;
+	/** The daemon stops: new frames are refused. */
+	#stopping = false;
+	/** Our side is ended; what still arrives is thrown away. */
+	#ended = false;
+	#linger: Timer | undefined;
+
+	constructor(options: ConnectionOptions) {
+		this.#options = options;
+		this.#socket = options.socket;
+		this.#session = new CommandSession(options.engine, options.environment.clock);
+		this.#decoder = new FrameDecoder((idLow, idHigh, command, payload) => {
+			if (!this.#ended) void this.#serve(idLow, idHigh, command, payload);
+		});
+		this.#socket.on("data", (chunk: Buffer) => this.#read(chunk));
+		this.#socket.on("end", () => this.#inputEnd());
+		this.#socket.on("error", (error) => {
+			options.environment.logger.debug({ error: messageOf(error) }, "a socket client broke its connection");
+		});
+		this.#socket.once("close", () => this.#close());
+	}
+
+	/** Refuses new frames, ends waits, answers what is in flight, then closes. */
+	finish(): void {
+		this.#stopping = true;
+		this.#session.endWaits();
+		this.#endIfIdle();
+	}
+
+	destroy(): void {
+		this.#ended = true;
+		this.#socket.destroy();
+	}
+
+	#read(chunk: Buffer): void {
+		if (this.#ended) return;
+		const fault = this.#decoder.push(chunk);
+		if (fault !== undefined) this.#malformed(fault);
+		else if (this.#inFlight > IN_FLIGHT_MAX) this.#socket.pause();
+	}
+
+	async #serve(idLow: number, idHigh: number, command: number, payload: Uint8Array): Promise<void> {
+		this.#inFlight++;
+		try {
+			if (this.#stopping) {
+				throw new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued", { retryAfterSeconds: 1 });
+			}
+			const answer = await this.#session.run(command, payload);
+			if (!this.#send(idLow, idHigh, STATUS.OK, answer)) {
+				throw new EngineError("BAD_REQUEST", "the answer does not fit a frame of 16 MiB; ask for less with `limit`");
+			}
+		} catch (error) {
+			this.#send(idLow, idHigh, STATUS.ERROR, JSON.stringify(wireRefusal(this.#refusal(command, error))));
+		}
+		this.#inFlight--;
+		if (this.#inFlight === IN_FLIGHT_MAX / 2 && this.#socket.isPaused()) this.#socket.resume();
+		this.#endIfIdle();
+	}
+
+	/** What is no EngineError is a defect of ours: the log has it whole, the client learns that it is not its fault. */
+	#refusal(command: number, error: unknown): EngineError {
+		if (error instanceof EngineError) return error;
+		this.#options.environment.logger.error(
+			{ command: commandName(command), error: messageOf(error), stack: error instanceof Error ? error.stack : null },
+			"a socket command failed for no reason of its client",
+		);
+		return new EngineError("INTERNAL", "a defect in the engine; the daemon's log has the details", { cause: error });
+	}
+
+	/** False where it does not fit a frame. Where nobody reads any more, it is dropped. */
+	#send(idLow: number, idHigh: number, status: number, answer: Answer): boolean {
+		if (this.#ended) return true;
+		const fits =
+			typeof answer === "string"
+				? this.#out.add(idLow, idHigh, status, answer)
+				: this.#out.add(idLow, idHigh, status, answer.json, answer.body);
+		if (!fits) return false;
+		if (this.#out.bytes + this.#socket.writableLength > LIMITS.socketOutputBytesMax) {
+			this.#options.tooSlow();
+			this.destroy();
+		} else if (!this.#flushing) {
+			// C2: a tick runs after all microtasks, so every answer that one commit makes ready is in this write.
+			this.#flushing = true;
+			process.nextTick(() => this.#flush());
+		}
+		return true;
+	}
+
+	#flush(): void {
+		this.#flushing = false;
+		const frames = this.#out.take();
+		if (frames !== undefined && this.#socket.writable) this.#socket.write(frames);
+	}
+
+	/** The stream has no next frame boundary: say why, if the request is known, and close. */
+	#malformed(fault: FrameFault): void {
+		if (fault.idMayCome) {
+			this.#linger ??= this.#options.environment.clock.setTimer(LINGER_MS, () => this.destroy());
+			return;
+		}
+		if (fault.id !== undefined) {
+			const refusal = wireRefusal(new EngineError("BAD_FRAME", `${fault.message}; the connection is closed`));
+			this.#send(fault.id.idLow, fault.id.idHigh, STATUS.ERROR, JSON.stringify(refusal));
+		}
+		this.#end();
+	}
+
+	/** Half-closed or gone, which look the same: waits end, the rest is answered if anybody is there to read it. */
+	#inputEnd(): void {
+		this.#inputEnded = true;
+		this.#session.endWaits();
+		this.#endIfIdle();
+	}
+
+	#endIfIdle(): void {
+		if (this.#inFlight === 0 && (this.#inputEnded || this.#stopping)) this.#end();
+	}
+
+	#end(): void {
+		if (this.#ended) return;
+		this.#flush();
+		this.#ended = true;
+		this.#session.endWaits();
+		this.#socket.end();
+		this.#socket.resume();
+		this.#linger?.cancel();
+		this.#linger = this.#options.environment.clock.setTimer(LINGER_MS, () => this.#socket.destroy());
+	}
+
+	#close(): void {
+		this.#ended = true;
+		this.#linger?.cancel();
+		this.#session.endWaits();
+		this.#options.closed();
+	}
+}
