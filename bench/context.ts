@@ -6,6 +6,8 @@ export interface Context {
 	/** A folder of this run, on the disk that is measured; removed at the end. */
 	readonly folder: string;
 	readonly bunPath: string;
+	/** The daemon's main file. */
+	readonly main: string;
 	/** Everything once and shortly: shows that nothing rots, says little about speed. */
 	readonly quick: boolean;
 	/** Floor and engine take turns this often; medians are reported. */

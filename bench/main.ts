@@ -14,6 +14,7 @@ import { findBun } from "../src/pool/index.ts";
 import { isMet, ratioOf, renderFigures, type Figure } from "./figures.ts";
 import { describeMachine, isMemoryDisk, machineLine } from "./machine.ts";
 import { measureParts, renderParts, type Part } from "./parts.ts";
+import { MAIN } from "./processes.ts";
 import { backlog } from "./scenarios/backlog.ts";
 import { claims } from "./scenarios/claims.ts";
 import { concurrency } from "./scenarios/concurrency.ts";
@@ -32,6 +33,7 @@ const USAGE = `npm run bench -- [options]
   --only NAME,…   only these: ${[...SCENARIOS, floorAlone].map((scenario) => scenario.name).join(", ")}, ${PARTS}
   --rounds N      how often floor and engine take turns (default 3)
   --dir FOLDER    where data is written; must be on a disk, not in memory (default: the system's temp folder)
+  --daemon FILE   the daemon's main file (default: src/main.ts; dist/main.js is what a user installs)
   --json FILE     also write the figures there
   --strict        exit 1 when a target is missed
 `;
@@ -48,6 +50,7 @@ async function main(): Promise<number> {
 			only: { type: "string" },
 			rounds: { type: "string", default: "3" },
 			dir: { type: "string", default: tmpdir() },
+			daemon: { type: "string", default: MAIN },
 			json: { type: "string" },
 		},
 	});
@@ -78,6 +81,7 @@ async function main(): Promise<number> {
 		const context: Context = {
 			folder,
 			bunPath,
+			main: resolve(values.daemon),
 			quick,
 			rounds,
 			warmupMs: quick ? 300 : 1_000,

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { connectControl, type Control } from "./control.ts";
 
 const FLOOR = join(import.meta.dirname, "floor/floor.ts");
-const MAIN = join(import.meta.dirname, "../src/main.ts");
+export const MAIN = join(import.meta.dirname, "../src/main.ts");
 const FUNCTIONS = join(import.meta.dirname, "functions");
 
 export interface Floor extends AsyncDisposable {
@@ -36,13 +36,16 @@ export async function startFloor(folder: string, bunPath: string): Promise<Floor
 	return { socketPath, [Symbol.asyncDispose]: () => end(child, "SIGTERM") };
 }
 
-/** `program` stands in for `src/main.ts serve`; it takes the same flags and logs the same ready line. */
+/**
+ * `program` stands in for `src/main.ts serve`; it takes the same flags and logs the same ready line. `main` is another
+ * main file, e.g. the compiled one.
+ */
 export async function startDaemon(
 	dataDir: string,
-	options: { readonly program?: string; readonly ipc?: boolean } = {},
+	options: { readonly main?: string; readonly program?: string; readonly ipc?: boolean } = {},
 ): Promise<Daemon> {
 	const socketPath = `${dataDir}.sock`;
-	const program = options.program === undefined ? [MAIN, "serve"] : [options.program];
+	const program = options.program === undefined ? [options.main ?? MAIN, "serve"] : [options.program];
 	const from = performance.now();
 	const child = spawn(
 		process.execPath,

@@ -9,10 +9,17 @@ import { resolveSettings, type Settings } from "./config.ts";
 import type { Logger } from "./core/environment.ts";
 import { EngineError, EXIT, messageOf } from "./core/errors.ts";
 import type { ProcessHost } from "./host.ts";
-import { createEngine, systemEnvironment, systemLogger, type EngineHandle } from "./index.ts";
+import {
+	createEngine,
+	httpSource,
+	socketSource,
+	systemEnvironment,
+	systemLogger,
+	type EngineHandle,
+	type HttpSource,
+} from "./index.ts";
 import { failureOf, renderFailure } from "./sources/cli-errors.ts";
 import type { ServeFlags } from "./sources/cli-flags.ts";
-import { httpSource, socketSource, type HttpSource } from "./sources/index.ts";
 
 export async function serve(flags: ServeFlags, host: ProcessHost): Promise<number> {
 	const from = host.clock.monotonic();
@@ -103,7 +110,7 @@ function assemble(settings: Settings, logger: Logger): { engine: EngineHandle; h
 	const engine = createEngine({
 		...settings.engine,
 		socketPath: settings.socket,
-		logger,
+		environment,
 		sources: http === undefined ? [socket] : [socket, http],
 	});
 	return { engine, http };

@@ -24,7 +24,7 @@ export const backlog: Scenario = {
 		const figures: Figure[] = [];
 		const settle = (): Promise<unknown> => delay(context.quick ? 500 : 3_000);
 		{
-			await using daemon = await startDaemon(dataDir);
+			await using daemon = await startDaemon(dataDir, { main: context.main });
 			await daemon.deploy("echo", "echo", { maxQueued: 100_000_000 });
 			await daemon.control.invoke("echo");
 			await settle();
@@ -53,7 +53,7 @@ export const backlog: Scenario = {
 			await until("64 attempts to run", async () => ((await stats(daemon)).running >= RUNNING ? true : undefined));
 			await daemon.kill();
 		}
-		await using again = await startDaemon(dataDir);
+		await using again = await startDaemon(dataDir, { main: context.main });
 		const after = await stats(again);
 		if (after.queued + after.running !== context.backlog + RUNNING) {
 			throw new Error(`${context.backlog + RUNNING} were accepted, ${after.queued + after.running} are back`);

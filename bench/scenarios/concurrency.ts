@@ -14,7 +14,7 @@ export const concurrency: Scenario = {
 	async run(context) {
 		const folder = join(context.folder, "concurrency");
 		mkdirSync(folder);
-		await using daemon = await startDaemon(join(folder, "data"));
+		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("wait", "wait", {
 			concurrency: AT_ONCE,
 			workerConcurrency: AT_ONCE / WORKERS,

@@ -11,7 +11,7 @@ export const enqueue: Scenario = {
 		const folder = join(context.folder, "enqueue");
 		mkdirSync(folder);
 		await using floor = await startFloor(folder, context.bunPath);
-		await using daemon = await startDaemon(join(folder, "data"));
+		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("echo", "echo", { maxQueued: 100_000_000 });
 		await daemon.control.call("lanes.pause", { function: "echo", paused: true });
 		const timed = async (socketPath: string): Promise<number> => {

@@ -24,7 +24,7 @@ export const roundTrips: Scenario = {
 		const folder = join(context.folder, "round-trips");
 		mkdirSync(folder);
 		await using floor = await startFloor(folder, context.bunPath);
-		await using daemon = await startDaemon(join(folder, "data"));
+		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("echo", "echo");
 		const common = {
 			functionId: "echo",

@@ -21,7 +21,7 @@ export const starts: Scenario = {
 	async run(context) {
 		const folder = join(context.folder, "starts");
 		mkdirSync(folder);
-		await using daemon = await startDaemon(join(folder, "data"));
+		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		// Ended as soon as it is idle, so that every invocation is a cold one.
 		await daemon.deploy("echo", "cold", { idleTimeoutMs: 0 });
 		const workers = async (): Promise<readonly WireWorker[]> =>

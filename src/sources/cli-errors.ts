@@ -2,7 +2,7 @@
  * How the CLI says that something went wrong: three lines (what, why, what to do) with the code, or one JSON object
  * with --json, always on standard error; and which exit code it ends with.
  */
-import { ERROR_KINDS, EngineError, EXIT, isErrorCode, messageOf, type ErrorCode } from "../core/errors.ts";
+import { ERROR_KINDS, EXIT, isErrorCode, messageOf, type ErrorCode } from "../core/errors.ts";
 import type { Output } from "./cli-host.ts";
 import { painter, plain } from "./cli-output.ts";
 
@@ -72,7 +72,7 @@ export interface Failure {
 /** Anything thrown, as it is told. Errors of the client count by their `code`, whatever their class. */
 export function failureOf(thrown: unknown): Failure {
 	const code = codeOf(thrown);
-	const invocationId = thrown instanceof EngineError ? thrown.invocationId : undefined;
+	const invocationId = invocationIdOf(thrown);
 	if (code === undefined) {
 		return {
 			code: "INTERNAL",
@@ -88,10 +88,22 @@ export function failureOf(thrown: unknown): Failure {
 		code,
 		message: messageOf(thrown),
 		why: ERROR_KINDS[code].meaning,
-		advice: ADVICE[code] ?? (usage ? "see `bunbase COMMAND --help`" : undefined),
+		advice: adviceOf(code, invocationId) ?? (usage ? "see `bunbase COMMAND --help`" : undefined),
 		exitCode: ERROR_KINDS[code].exit,
 		invocationId,
 	};
+}
+
+/** An id in an error is of an invocation that is durable: there is a way back to it. */
+function adviceOf(code: ErrorCode, invocationId: string | undefined): string | undefined {
+	if (invocationId === undefined) return ADVICE[code];
+	if (code !== "DAEMON_UNREACHABLE" && code !== "SHUTTING_DOWN") return ADVICE[code]?.replace("ID", invocationId);
+	return `come back to it with \`bunbase result ${invocationId} --wait 30s\` when the daemon is there`;
+}
+
+function invocationIdOf(thrown: unknown): string | undefined {
+	if (typeof thrown !== "object" || thrown === null || !("invocationId" in thrown)) return undefined;
+	return typeof thrown.invocationId === "string" ? thrown.invocationId : undefined;
 }
 
 function codeOf(thrown: unknown): ErrorCode | undefined {

@@ -21,7 +21,7 @@ export function runner(host: CliHost): Run {
 				// The last argument is the command itself.
 				await action(session, ...(args.slice(0, -1) as unknown as Arguments));
 			} finally {
-				await session.close();
+				session.close();
 			}
 		};
 }

@@ -4,12 +4,16 @@ import { EngineError, EXIT } from "../core/errors.ts";
 import { isTerminal, STATES, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { readBody, withReadableBody, writeBody } from "./cli-body.ts";
-import { Exit } from "./cli-errors.ts";
+import { Exit, failureOf } from "./cli-errors.ts";
 import type { Run } from "./cli-group.ts";
 import { collect, duration, integer } from "./cli-group.ts";
 import { durationText, painter, plain, relativeTime, table } from "./cli-output.ts";
 import { parseChoice, parseHeader, parsePair } from "./cli-parse.ts";
 import { array, number, object, text, type Session, type Wire } from "./cli-session.ts";
+
+/** Longer than a daemon takes to drain and start again is a daemon that stays away. */
+const AWAY_MS_MAX = 60_000;
+const AGAIN_MS = 100;
 
 interface InvokeOptions {
 	readonly method: string;
@@ -143,20 +147,37 @@ async function result(session: Session, id: string, options: { wait?: number }):
 	await show(session, record, ranOut);
 }
 
-/** Waits in pieces that the daemon allows. */
+/**
+ * Waits in pieces that the daemon allows, and through a restart of the daemon: the invocation is on disk. A daemon that
+ * stays away is an error that names the id.
+ */
 async function awaitEnd(session: Session, id: string, waitMs: number): Promise<{ record: Wire; ranOut: boolean }> {
 	const { clock } = session.host;
 	const until = clock.monotonic() + waitMs;
 	const advice = `it goes on; come back to it with \`bunbase result ${id} --wait 30s\`, or stop it with \`bunbase cancel ${id}\``;
+	let awaySince: number | undefined;
 	for (;;) {
 		const timeoutMs = Math.max(0, Math.min(Math.ceil(until - clock.monotonic()), LIMITS.awaitMsMax));
-		const record = await session.call(
-			"invocations.await",
-			{ invocation_id: id, timeout_ms: timeoutMs, with_body: true },
-			advice,
-		);
-		if (record["timed_out_waiting"] !== true) return { record, ranOut: false };
-		if (clock.monotonic() >= until) return { record, ranOut: true };
+		try {
+			const params = { invocation_id: id, timeout_ms: timeoutMs, with_body: true };
+			const record = await session.call("invocations.await", params, advice);
+			awaySince = undefined;
+			if (record["timed_out_waiting"] !== true) return { record, ranOut: false };
+			if (clock.monotonic() >= until) return { record, ranOut: true };
+		} catch (error) {
+			const { code, message } = failureOf(error);
+			if (code !== "DAEMON_UNREACHABLE" && code !== "SHUTTING_DOWN") throw error;
+			if (awaySince === undefined) await session.tell("no daemon answers; waiting for it\n");
+			awaySince ??= clock.monotonic();
+			if (clock.monotonic() - awaySince > Math.min(AWAY_MS_MAX, waitMs)) {
+				throw new EngineError(code, `${message}; ${id} is durable and goes on with the daemon`, {
+					cause: error,
+					invocationId: id,
+				});
+			}
+		}
+		// A daemon that stops answers early; a dead one does not answer. Neither is asked in a tight loop.
+		await session.pause(AGAIN_MS, advice);
 	}
 }
 

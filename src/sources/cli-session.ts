@@ -38,13 +38,13 @@ export class Session {
 	}
 
 	get client(): Client {
-		this.#client ??= createClient(this.socketPath);
+		this.#client ??= createClient(this.socketPath, { source: "cli" });
 		return this.#client;
 	}
 
 	/** Asks the daemon. A Ctrl-C ends the waiting with `advice`; the daemon goes on with what it has accepted. */
 	async call(operation: OperationName, params: Wire, advice?: string): Promise<Wire> {
-		return (await this.untilInterrupted(this.client.call(operation, params), advice)) as Wire;
+		return this.untilInterrupted(this.client.call(operation, params), advice);
 	}
 
 	/** The wire's answer to ENQUEUE: the invocation is durable. */
@@ -93,10 +93,20 @@ export class Session {
 		return this.host.clock.now();
 	}
 
-	async close(): Promise<void> {
-		const client = this.#client;
+	/** Resolves after `ms`, or rejects at Ctrl-C. */
+	async pause(ms: number, advice?: string): Promise<void> {
+		const { promise, resolve } = Promise.withResolvers<void>();
+		const timer = this.host.clock.setTimer(ms, resolve);
+		try {
+			await this.untilInterrupted(promise, advice);
+		} finally {
+			timer.cancel();
+		}
+	}
+
+	close(): void {
+		this.#client?.close();
 		this.#client = undefined;
-		await client?.close();
 	}
 }
 

@@ -7,7 +7,7 @@ interface Context {
 }
 
 function tell(what: string, ctx: Context): void {
-	const path = process.env.LEDGER;
+	const path = process.env["LEDGER"];
 	if (path === undefined) return;
 	appendFileSync(path, `${JSON.stringify({ what, id: ctx.invocationId, attempt: ctx.attempt, pid: process.pid })}\n`);
 }

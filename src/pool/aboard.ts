@@ -1,0 +1,131 @@
+/** The attempts in one worker: who is aboard, what places are reserved, how many body bytes they hold. */
+import type { Outcome } from "../core/invocation.ts";
+import type { AttemptSpec, SlotNeed } from "./contract.ts";
+import type { Phase } from "./verdict.ts";
+
+/** Ended calls whose late log lines still find their invocation. */
+const RECENT_CALLS = 1_000;
+/** Calls are u32 on the channel. */
+const CALLS = 2 ** 32;
+
+export interface Aboard {
+	readonly call: number;
+	readonly spec: AttemptSpec;
+	readonly need: SlotNeed;
+	readonly resolve: (outcome: Outcome) => void;
+	phase: Phase;
+	/** Deadline while running, end of grace after the abort; Infinity when it has overstayed that too. Monotonic. */
+	dueAt: number;
+	abortedAt: number;
+}
+
+export type Fence = Pick<AttemptSpec, "invocationId" | "attempt">;
+
+export class AboardTable {
+	readonly #attempts = new Map<number, Aboard>();
+	readonly #recent = new Map<number, Fence>();
+	#reserved = 0;
+	#bytes = 0;
+	#solo = false;
+	#lastCall = 0;
+	#ran = 0;
+
+	/** Attempts that were sent and have not ended. */
+	get size(): number {
+		return this.#attempts.size;
+	}
+
+	/** Attempts and reserved places. */
+	get load(): number {
+		return this.#attempts.size + this.#reserved;
+	}
+
+	get ran(): number {
+		return this.#ran;
+	}
+
+	/** Attempts that ran and those that will. */
+	get promised(): number {
+		return this.#ran + this.#reserved;
+	}
+
+	get bytes(): number {
+		return this.#bytes;
+	}
+
+	/** Somebody is aboard, or coming, who must be alone. */
+	get solo(): boolean {
+		return this.#solo;
+	}
+
+	/** The one aboard, where it is only one. */
+	get only(): Aboard | undefined {
+		return this.#attempts.size === 1 ? this.#attempts.values().next().value : undefined;
+	}
+
+	get overstayers(): number {
+		let count = 0;
+		for (const aboard of this.#attempts.values()) if (aboard.dueAt === Infinity) count += 1;
+		return count;
+	}
+
+	reserve(need: SlotNeed): void {
+		this.#reserved += 1;
+		this.#bytes += need.bytes;
+		if (need.solo) this.#solo = true;
+	}
+
+	/** A reserved place ends without an attempt. */
+	unreserve(need: SlotNeed): void {
+		this.#reserved -= 1;
+		this.#left(need);
+	}
+
+	/** A reserved place becomes an attempt. */
+	board(need: SlotNeed, spec: AttemptSpec, dueAt: number, resolve: (outcome: Outcome) => void): Aboard {
+		this.#reserved -= 1;
+		this.#ran += 1;
+		this.#lastCall = (this.#lastCall + 1) % CALLS;
+		const aboard: Aboard = { call: this.#lastCall, spec, need, resolve, phase: "running", dueAt, abortedAt: 0 };
+		this.#attempts.set(aboard.call, aboard);
+		return aboard;
+	}
+
+	finish(aboard: Aboard, outcome: Outcome): void {
+		this.#attempts.delete(aboard.call);
+		this.#recent.set(aboard.call, { invocationId: aboard.spec.invocationId, attempt: aboard.spec.attempt });
+		if (this.#recent.size > RECENT_CALLS) {
+			for (const oldest of this.#recent.keys()) {
+				this.#recent.delete(oldest);
+				break;
+			}
+		}
+		this.#left(aboard.need);
+		aboard.resolve(outcome);
+	}
+
+	get(call: number): Aboard | undefined {
+		return this.#attempts.get(call);
+	}
+
+	all(): IterableIterator<Aboard> {
+		return this.#attempts.values();
+	}
+
+	find(invocationId: string, attempt: number): Aboard | undefined {
+		for (const aboard of this.#attempts.values()) {
+			if (aboard.spec.invocationId === invocationId && aboard.spec.attempt === attempt) return aboard;
+		}
+		return undefined;
+	}
+
+	/** Whose call that is or was. */
+	fenceOf(call: number): Fence | undefined {
+		return this.#attempts.get(call)?.spec ?? this.#recent.get(call);
+	}
+
+	#left(need: SlotNeed): void {
+		this.#bytes -= need.bytes;
+		if (need.solo) this.#solo = false;
+	}
+}
