@@ -6,7 +6,7 @@
  */
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -233,10 +233,11 @@ async function killAndRecover(): Promise<void> {
 	say(`${again} that ran when the daemon died were run again (at least once)`);
 }
 
+/** A zombie is dead too: it only waits for its parent to look. */
 function isGone(pid: number): boolean {
 	try {
-		process.kill(pid, 0);
-		return false;
+		const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+		return stat[stat.lastIndexOf(")") + 2] === "Z";
 	} catch {
 		return true;
 	}

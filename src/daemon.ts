@@ -38,7 +38,6 @@ export async function serve(flags: ServeFlags, host: ProcessHost): Promise<numbe
 				socket: settings.socket,
 				http: http?.address().url ?? null,
 				data_dir: settings.engine.dataDir,
-				pid: process.pid,
 				version: host.version,
 				ms: Math.round(host.clock.monotonic() - from),
 			},

@@ -161,6 +161,7 @@ export class Worker {
 		};
 		this.#launchedAt = this.#now();
 		this.#link.launch(this.#deps.spawn, { env });
+		if (this.state === "TERMINATED") return;
 		this.#link.post((out) =>
 			out.host({ type: "init", protocol: CHANNEL_VERSION, bundlePath, handler, functionName, version, limits }),
 		);

@@ -55,6 +55,11 @@ export class ClientConnection {
 		this.#options = options;
 	}
 
+	/** True after `close`. */
+	get closed(): boolean {
+		return this.#closed;
+	}
+
 	/** Resolves with the payload of an OK answer; rejects with the daemon's refusal or DAEMON_UNREACHABLE. */
 	request(command: number, json: string, body?: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
 		if (this.#closed) return Promise.reject(unreachable("this client was closed; create another", false));

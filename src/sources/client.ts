@@ -205,7 +205,7 @@ export class Client implements Disposable {
 				const { status } = invocationStatus(payload);
 				if (status.ended) return status;
 			} catch (error) {
-				if (!isTransient(error) || performance.now() >= until) throw error;
+				if (!isTransient(error) || this.#connection.closed || performance.now() >= until) throw error;
 			}
 			if (performance.now() >= until) {
 				throw new ClientError("WAIT_TIMEOUT", `${invocationId} has not ended after ${timeoutMs} ms; it goes on`, {

@@ -8,20 +8,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { startDaemon, type Daemon } from "../support/daemon.ts";
 import { readLedger } from "../support/ledger.ts";
+import { isGone } from "../support/processes.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const FUNCTIONS = join(import.meta.dirname, "../functions");
 const DYING = join(import.meta.dirname, "../support/dying-daemon.ts");
-
-function isGone(pid: number): boolean {
-	try {
-		process.kill(pid, 0);
-		return false;
-	} catch {
-		return true;
-	}
-}
 
 async function deployLedger(daemon: Daemon, ledger: string, overrides: Record<string, unknown> = {}): Promise<void> {
 	const { client } = daemon;
@@ -34,15 +26,18 @@ async function deployLedger(daemon: Daemon, ledger: string, overrides: Record<st
 /** Enqueues until the daemon is gone; returns what was acknowledged, by key. */
 async function enqueueUntilDeath(daemon: Daemon, count: number): Promise<Map<string, string>> {
 	const acknowledged = new Map<string, string>();
-	const calls = Array.from({ length: count }, async (_, index) => {
-		const idempotencyKey = `k${index}`;
-		const { invocationId } = await daemon.client.enqueue("ledger", {
-			method: "POST",
-			path: "/",
-			body: JSON.stringify({ echo: index, ms: 20 }),
-			idempotencyKey,
-		});
-		acknowledged.set(idempotencyKey, invocationId);
+	// Four callers, each one after another, so that commits are many and small.
+	const calls = [0, 1, 2, 3].map(async (caller) => {
+		for (let index = caller; index < count; index += 4) {
+			const idempotencyKey = `k${index}`;
+			const { invocationId } = await daemon.client.enqueue("ledger", {
+				method: "POST",
+				path: "/",
+				body: JSON.stringify({ echo: index, ms: 20 }),
+				idempotencyKey,
+			});
+			acknowledged.set(idempotencyKey, invocationId);
+		}
 	});
 	await Promise.race([Promise.allSettled(calls), once(daemon.process, "exit")]);
 	daemon.client.close();

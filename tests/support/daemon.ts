@@ -38,6 +38,10 @@ export async function startDaemon(dataDir: string, options: DaemonOptions = {}):
 		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0", ...(options.args ?? [])],
 		{ stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...options.env } },
 	);
+	// A test that fails half way leaves no daemon.
+	const killed = (): void => void child.kill("SIGKILL");
+	process.once("exit", killed);
+	child.once("exit", () => process.off("exit", killed));
 	const lines: string[] = [];
 	const ready = new Promise<{ http: string }>((resolve, reject) => {
 		createInterface({ input: child.stderr }).on("line", (line) => {
