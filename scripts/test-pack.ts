@@ -94,7 +94,10 @@ console.log(new TextDecoder().decode(answer.result.body), typeof createClient);
 await engine.stop();
 `,
 	);
-	assert.equal(execFileSync("node", ["library.mjs"], { cwd: app, env, encoding: "utf8" }).trim(), "hello library function");
+	assert.equal(
+		execFileSync("node", ["library.mjs"], { cwd: app, env, encoding: "utf8" }).trim(),
+		"hello library function",
+	);
 	console.log("ok: the packed package deploys and invokes, as a command and as a library");
 } finally {
 	rmSync(folder, { recursive: true, force: true });

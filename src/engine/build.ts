@@ -1,6 +1,6 @@
 /** TypeScript source to one JavaScript bundle, by the same Bun that will run it. */
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { basename, extname, join } from "node:path";
+import { basename, extname, join, resolve } from "node:path";
 import { EngineError } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
 import { runBun } from "../pool/index.ts";
@@ -59,7 +59,7 @@ export async function build(bunPath: string, path: string, tmp: string): Promise
 				`${basename(path)} does not build:\n${(result.stderr || result.stdout).trim()}`,
 			);
 		}
-		return { bytes: readBundle(join(out, "bundle.js")), sourcemap: readIfThere(join(out, "bundle.js.map")) };
+		return { bytes: readBundle(join(out, "bundle.js")), sourcemap: readSourcemap(out) };
 	} finally {
 		rmSync(out, { recursive: true, force: true });
 	}
@@ -83,6 +83,11 @@ export function readBundle(path: string): Uint8Array {
 	}
 }
 
-function readIfThere(path: string): Uint8Array | undefined {
-	return statSync(path, { throwIfNoEntry: false }) === undefined ? undefined : readFileSync(path);
+/** The map's sources are relative to the folder of the build; stacks shall name the files where they are. */
+function readSourcemap(out: string): Uint8Array | undefined {
+	const path = join(out, "bundle.js.map");
+	if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+	const map = JSON.parse(readFileSync(path, "utf8")) as { sources: string[] };
+	map.sources = map.sources.map((source) => resolve(out, source));
+	return Buffer.from(JSON.stringify(map));
 }

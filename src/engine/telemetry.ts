@@ -10,7 +10,7 @@ import type { EndedInvocation } from "../queue/index.ts";
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300] as const;
 
 class Histogram {
-	readonly #counts = new Array<number>(BUCKETS.length + 1).fill(0);
+	readonly #counts = [...BUCKETS, Infinity].map(() => 0);
 	#sum = 0;
 	#count = 0;
 

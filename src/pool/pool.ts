@@ -107,6 +107,7 @@ class WorkerPool implements Pool {
 	#lastWorker = 0;
 	#scheduled = false;
 	#later: Timer | undefined;
+	#laterAt = Infinity;
 	#stopping: Stopping | undefined;
 
 	constructor(deps: PoolDependencies) {
@@ -252,13 +253,7 @@ class WorkerPool implements Pool {
 		if (this.#demand.size === 0) return;
 		if (this.#demand.has(worker.spec.key)) this.#tell(worker.spec);
 		if (worker.load > 0) return;
-		if (worker.held) {
-			this.#deps.environment.clock.setTimer(HELD_EMPTY_MS, () => {
-				if (!worker.held || worker.load > 0) return;
-				worker.held = false;
-				this.#tell(worker.spec);
-			});
-		}
+		if (worker.held) this.#pumpIn(HELD_EMPTY_MS);
 		this.#soon();
 	}
 
@@ -340,8 +335,27 @@ class WorkerPool implements Pool {
 		});
 	}
 
+	/** Looks again after this time, or sooner where that was asked before. */
+	#pumpIn(delayMs: number): void {
+		const at = this.#now() + delayMs;
+		if (at >= this.#laterAt) return;
+		this.#later?.cancel();
+		this.#laterAt = at;
+		this.#later = this.#deps.environment.clock.setTimer(delayMs, () => {
+			this.#laterAt = Infinity;
+			this.#soon();
+		});
+	}
+
 	#pump(): void {
 		if (this.#stopping !== undefined) return;
+		const now = this.#now();
+		for (const worker of this.#live) {
+			if (!worker.held || worker.load > 0 || now < worker.restedAt + HELD_EMPTY_MS) continue;
+			// Whoever it was emptied for has gone elsewhere.
+			worker.held = false;
+			this.#tell(worker.spec);
+		}
 		for (const [key, solo] of this.#demand) {
 			const version = this.#versions.get(key);
 			if (version !== undefined) this.#serve(version, solo);
@@ -381,10 +395,7 @@ class WorkerPool implements Pool {
 				room.retire?.retire(`version ${spec.version} of ${spec.functionName} needs its place`);
 				return "coming";
 			case "later":
-				this.#later ??= this.#deps.environment.clock.setTimer(room.inMs, () => {
-					this.#later = undefined;
-					this.#soon();
-				});
+				this.#pumpIn(room.inMs);
 				return "coming";
 			case "free":
 			case "none":

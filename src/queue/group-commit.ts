@@ -271,7 +271,7 @@ class OpenBatch implements Batch {
 
 	undo(): void {
 		for (const lane of this.#lanes) lane.rollback();
-		for (const undo of this.#undos.reverse()) undo();
+		for (const undo of this.#undos.toReversed()) undo();
 		this.#lanes = [];
 		this.#undos = [];
 	}

@@ -18,7 +18,10 @@ import { wireRefusal } from "./wire.ts";
 
 /** Unanswered frames of one connection; past it reading pauses until half of them are answered. */
 const IN_FLIGHT_MAX = 65_536;
-/** How long a closed connection is still drained, so that the client reads our last frame instead of a reset. */
+/**
+ * How long a connection that broke the framing may wait for answers in flight, and how long a closed one is still
+ * drained, so that the client reads our last frame instead of a reset.
+ */
 const LINGER_MS = 1_000;
 
 export interface ConnectionOptions {
@@ -39,7 +42,7 @@ export class Connection {
 	readonly #out = new FrameGatherer();
 	#flushing = false;
 	#inFlight = 0;
-	/** The client sends no more: answer what is in flight, then end. */
+	/** The client sends no more, or nothing more that could be read: answer what is in flight, then end. */
 	#inputEnded = false;
 	/** The daemon stops: new frames are refused. */
 	#stopping = false;
@@ -75,7 +78,7 @@ export class Connection {
 	}
 
 	#read(chunk: Buffer): void {
-		if (this.#ended) return;
+		if (this.#ended || this.#inputEnded) return;
 		const fault = this.#decoder.push(chunk);
 		if (fault !== undefined) this.#malformed(fault);
 		else if (this.#inFlight > IN_FLIGHT_MAX) this.#socket.pause();
@@ -134,17 +137,15 @@ export class Connection {
 		if (frames !== undefined && this.#socket.writable) this.#socket.write(frames);
 	}
 
-	/** The stream has no next frame boundary: say why, if the request is known, and close. */
+	/** The stream has no next frame boundary: say why, if the request is known, and close. What came before is answered. */
 	#malformed(fault: FrameFault): void {
-		if (fault.idMayCome) {
-			this.#linger ??= this.#options.environment.clock.setTimer(LINGER_MS, () => this.destroy());
-			return;
-		}
+		this.#linger ??= this.#options.environment.clock.setTimer(LINGER_MS, () => this.#end());
+		if (fault.idMayCome) return;
 		if (fault.id !== undefined) {
 			const refusal = wireRefusal(new EngineError("BAD_FRAME", `${fault.message}; the connection is closed`));
 			this.#send(fault.id.idLow, fault.id.idHigh, STATUS.ERROR, JSON.stringify(refusal));
 		}
-		this.#end();
+		this.#inputEnd();
 	}
 
 	/** Half-closed or gone, which look the same: waits end, the rest is answered if anybody is there to read it. */

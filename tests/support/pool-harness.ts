@@ -20,6 +20,7 @@ export interface Running {
 	readonly slot: Slot;
 	/** Undefined while it runs. */
 	outcome: Outcome | undefined;
+	readonly runs: boolean;
 }
 
 export interface PoolHarness {
@@ -108,7 +109,14 @@ export function createPoolHarness(options: { maxWorkersTotal?: number } = {}): P
 		},
 		async run(wanted, id, attempt = {}, need = {}) {
 			const slot = await harness.slot(wanted, need);
-			const running: Running = { id, slot, outcome: undefined };
+			const running: Running = {
+				id,
+				slot,
+				outcome: undefined,
+				get runs() {
+					return this.outcome === undefined;
+				},
+			};
 			const outcome = pool.run(slot, {
 				invocationId: id,
 				attempt: 1,

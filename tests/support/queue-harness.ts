@@ -112,7 +112,7 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 	/** Timers of a daemon die with it. */
 	function timersOf(born: number): Environment {
 		const setTimer: FakeClock["setTimer"] = (delayMs, fire) => clock.setTimer(delayMs, () => born === daemon && fire());
-		return { ...environment, clock: { now: clock.now, monotonic: clock.monotonic, setTimer } };
+		return { ...environment, clock: { now: () => clock.now(), monotonic: () => clock.monotonic(), setTimer } };
 	}
 
 	function open(): Queue {
