@@ -71,7 +71,12 @@ async function main(): Promise<number> {
 	}
 	const chosen = only === undefined ? SCENARIOS : known.filter((scenario) => only.includes(scenario.name));
 	const folder = mkdtempSync(join(resolve(values.dir), "bunbase-bench-"));
-	const remove = (): void => rmSync(folder, { recursive: true, force: true });
+	const remove = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
+	// After a signal; what runs is killed first (processes.ts).
+	process.once("exit", remove);
+	for (const signal of ["SIGINT", "SIGTERM"] as const) {
+		process.once(signal, () => process.exit(130));
+	}
 	try {
 		const bunPath = findBun(undefined);
 		const machine = describeMachine(folder, bunPath);

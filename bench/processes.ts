@@ -27,11 +27,23 @@ export interface Daemon extends AsyncDisposable {
 	kill(): Promise<void>;
 }
 
+/** None of them outlives this process, however it ends. */
+const children = new Set<ChildProcess>();
+process.once("exit", () => {
+	for (const child of children) child.kill("SIGKILL");
+});
+
+function tracked(child: ChildProcess): void {
+	children.add(child);
+	child.once("exit", () => children.delete(child));
+}
+
 export async function startFloor(folder: string, bunPath: string): Promise<Floor> {
 	const socketPath = join(folder, "floor.sock");
 	const child = spawn(process.execPath, [FLOOR, join(folder, "floor.db"), socketPath, bunPath], {
 		stdio: ["ignore", "pipe", "inherit"],
 	});
+	tracked(child);
 	await firstLine(child, (line) => line === "ready");
 	return { socketPath, [Symbol.asyncDispose]: () => end(child, "SIGTERM") };
 }
@@ -52,6 +64,7 @@ export async function startDaemon(
 		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0"],
 		{ stdio: ["ignore", "ignore", "pipe", ...(options.ipc === true ? (["ipc"] as const) : [])] },
 	);
+	tracked(child);
 	const ready = await firstLine(child, (line) => line.includes('"msg":"ready"'));
 	const bootMs = performance.now() - from;
 	const http = new URL((JSON.parse(ready) as { http: string }).http);

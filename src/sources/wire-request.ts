@@ -67,14 +67,18 @@ export function optionalNumber(fields: Fields, name: string): number | undefined
 	return value;
 }
 
-/** Strict base64 with padding. Node's decoder skips what it does not know, so its output length betrays it. */
+/**
+ * Strict base64 with padding. Node's decoder skips ASCII that it does not know, so its output length betrays it; but
+ * it takes only the low byte of other characters, so U+0141 would pass for A.
+ */
 export function decodeBase64(text: string): Uint8Array {
 	if (text.length === 0) return NO_BODY;
 	const bytes = Buffer.from(text, "base64");
 	const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
 	// The URL alphabet is decoded by Node as well; it is refused so that one body has one spelling.
 	const expected = (text.length / 4) * 3 - padding;
-	if (bytes.length !== expected || text.includes("-") || text.includes("_")) {
+	const ascii = Buffer.byteLength(text) === text.length;
+	if (!ascii || bytes.length !== expected || text.includes("-") || text.includes("_")) {
 		throw new EngineError("BAD_REQUEST", "expected body to be base64 with padding (RFC 4648 §4)");
 	}
 	return bytes;

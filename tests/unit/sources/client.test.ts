@@ -19,6 +19,8 @@ let engine: FakeEngine;
 let source: SocketSource | undefined;
 let client: Client;
 let release: () => void;
+/** Far ends that a test made. */
+let servers: Server[];
 
 async function startDaemon(): Promise<void> {
 	source = socketSource({ path, environment: realEnvironment(), stopMs: 50 });
@@ -33,6 +35,7 @@ async function stopDaemon(): Promise<void> {
 beforeEach(async () => {
 	folder = tempFolder();
 	path = join(folder.path, "s.sock");
+	servers = [];
 	engine = new FakeEngine();
 	engine.define("echo", echo);
 	const { promise, resolve } = Promise.withResolvers<void>();
@@ -48,6 +51,7 @@ beforeEach(async () => {
 afterEach(async () => {
 	client.close();
 	release();
+	for (const server of servers) server.close();
 	await stopDaemon();
 	folder[Symbol.dispose]();
 });
@@ -57,8 +61,8 @@ const failsWith =
 	(error: unknown): boolean =>
 		error instanceof ClientError && error.code === code && error.outcomeUnknown === outcomeUnknown;
 
-/** A far end that breaks each connection after its first `requests` requests beside the hello, unless `answers`. */
-function breakingServer(at: string, breaks: number): { server: Server; frames: Buffer[]; connections: () => number } {
+/** A far end that breaks its first connections at their first request, and answers on those after them. */
+function breakingServer(at: string, breaks: number): { frames: Buffer[]; connections: () => number } {
 	const frames: Buffer[] = [];
 	let connections = 0;
 	const server = createServer((socket: Socket) => {
@@ -76,7 +80,10 @@ function breakingServer(at: string, breaks: number): { server: Server; frames: B
 					socket.destroy();
 					return;
 				}
-				const json = Buffer.from('{"invocation_id":"inv_1","state":"queued","replayed":true}');
+				const text = '{"success":true,"invocation_id":"inv_1","state":"queued","replayed":true}';
+				const raw = Buffer.alloc(frame.readUInt8(12) === 0x22 ? 4 : 0, 0);
+				if (raw.length > 0) raw.writeUInt32LE(text.length);
+				const json = Buffer.concat([raw, Buffer.from(text)]);
 				const head = Buffer.alloc(17);
 				head.writeUInt32LE(13 + json.length, 0);
 				frame.copy(head, 4, 4, 12);
@@ -86,7 +93,8 @@ function breakingServer(at: string, breaks: number): { server: Server; frames: B
 		});
 	});
 	server.listen(at);
-	return { server, frames, connections: () => connections };
+	servers.push(server);
+	return { frames, connections: () => connections };
 }
 
 describe("the client", () => {
@@ -248,47 +256,39 @@ describe("a connection that breaks", () => {
 
 	it("enqueue makes a key and is sent again once under the same key", async () => {
 		const at = join(folder.path, "breaks.sock");
-		const { server, frames, connections } = breakingServer(at, 1);
+		const { frames, connections } = breakingServer(at, 1);
 		using other = createClient(at);
 		assert.equal((await other.enqueue("echo")).invocationId, "inv_1");
 		assert.equal(connections(), 2);
 		assert.equal(frames.length, 2);
 		assert.deepEqual(frames[0]?.subarray(17), frames[1]?.subarray(17), "the same payload, the same key");
 		assert.match(String(frames[0]), /"idempotency_key":"[0-9a-f-]{36}"/);
-		other.close();
-		server.close();
 	});
 
 	it("once, and not for ever", async () => {
 		const at = join(folder.path, "breaks.sock");
-		const { server, frames } = breakingServer(at, 2);
+		const { frames } = breakingServer(at, 2);
 		using other = createClient(at);
 		await assert.rejects(other.enqueue("echo"), failsWith("DAEMON_UNREACHABLE", true));
 		assert.equal(frames.length, 2);
-		other.close();
-		server.close();
 	});
 
 	it("what must not happen twice is not sent twice: invoke without a key, a call, an enqueue without automatic keys", async () => {
 		const at = join(folder.path, "breaks.sock");
-		const { server, frames } = breakingServer(at, 3);
+		const { frames } = breakingServer(at, 3);
 		using other = createClient(at, { automaticKeys: false });
 		await assert.rejects(other.invoke("echo"), failsWith("DAEMON_UNREACHABLE", true));
 		await assert.rejects(other.call("invocations.retry", {}), failsWith("DAEMON_UNREACHABLE", true));
 		await assert.rejects(other.enqueue("echo"), failsWith("DAEMON_UNREACHABLE", true));
 		assert.equal(frames.length, 3);
-		other.close();
-		server.close();
 	});
 
 	it("invoke with a key is sent again", async () => {
 		const at = join(folder.path, "breaks.sock");
-		const { server, frames } = breakingServer(at, 1);
+		const { frames } = breakingServer(at, 1);
 		using other = createClient(at);
 		await other.invoke("echo", { idempotencyKey: "k" });
 		assert.equal(frames.length, 2);
-		other.close();
-		server.close();
 	});
 
 	it("a wait for a result survives a daemon that is away for a while", async () => {
@@ -306,20 +306,21 @@ describe("a connection that breaks", () => {
 	it("a far end that speaks no protocol of ours breaks the request, not the process", async () => {
 		const at = join(folder.path, "http.sock");
 		const server = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(at);
+		servers.push(server);
 		await once(server, "listening");
 		using other = createClient(at, { automaticKeys: false });
 		await assert.rejects(other.enqueue("echo"), failsWith("DAEMON_UNREACHABLE", true));
-		other.close();
-		server.close();
 	});
 
 	it("close rejects what is open and everything after, and ends a wait at once", async () => {
-		const open = client.invoke("held");
-		const waiting = client.waitForResult("inv_0", { timeoutMs: 60_000 });
-		await waitFor("the request", () => engine.requests.length === 1);
+		const { invocationId } = await client.enqueue("held");
+		const rejected = Promise.all([
+			assert.rejects(client.invoke("held"), failsWith("DAEMON_UNREACHABLE", true)),
+			assert.rejects(client.waitForResult(invocationId, { timeoutMs: 60_000 }), failsWith("DAEMON_UNREACHABLE", true)),
+		]);
+		await waitFor("both", () => engine.requests.length === 2 && engine.waiters === 1);
 		client.close();
-		await assert.rejects(open, failsWith("DAEMON_UNREACHABLE", true));
-		await assert.rejects(waiting);
+		await rejected;
 		await assert.rejects(client.invoke("echo"), failsWith("DAEMON_UNREACHABLE"));
 		await assert.rejects(client.waitForResult("inv_0", { timeoutMs: 60_000 }), failsWith("DAEMON_UNREACHABLE"));
 	});

@@ -155,12 +155,12 @@ describe("the table of operations", () => {
 		);
 		assert.equal(engine.requests[0]?.source, "cli");
 		assert.deepEqual(await call("invocations.enqueue_batch", { requests: [] }), { results: [] });
-		await refuses("invocations.enqueue_batch", { requests: Array(1001).fill(good) }, "BAD_REQUEST");
+		await refuses("invocations.enqueue_batch", { requests: Array.from({ length: 1001 }, () => good) }, "BAD_REQUEST");
 	});
 
 	it("pages of invocations continue until there are none", async () => {
 		const request = { function_id: "echo", method: "POST", path: "/" };
-		await call("invocations.enqueue_batch", { requests: Array(25).fill(request) });
+		await call("invocations.enqueue_batch", { requests: Array.from({ length: 25 }, () => request) });
 		const seen: unknown[] = [];
 		let before: unknown;
 		for (let pages = 0; before !== null; pages++) {

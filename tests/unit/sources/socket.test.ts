@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, Socket } from "node:net";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -352,6 +352,17 @@ describe("our commands", () => {
 		);
 		release();
 		assert.equal((await client.answer(1n)).json["body"], base64("released"));
+	});
+
+	it("all answers of one turn leave in one write", async (t) => {
+		await using client = await RawClient.connect(path);
+		const id = (await client.ask(1n, ENQUEUE, call("echo"))).json["invocation_id"];
+		const ids = Array.from({ length: 100 }, (_, index) => BigInt(index + 2));
+		const frames = ids.map((frame) => RawClient.frame(frame, GET, JSON.stringify({ invocation_id: id })));
+		const write = t.mock.method(Socket.prototype, "write");
+		client.socket.write(Buffer.concat(frames));
+		for (const frame of ids) await client.answer(frame);
+		assert.equal(write.mock.callCount(), 2, "one of ours and one of the daemon's");
 	});
 
 	it("HELLO agrees on raw bodies; raw commands carry bytes both ways and pairs of headers", async () => {
