@@ -41,7 +41,7 @@ export interface AttemptRecord {
 	readonly finishedAt: number | undefined;
 	/** `w12`, unique within one run of the daemon. */
 	readonly worker: string | undefined;
-	/** True where it was the first attempt of its worker. */
+	/** True where it had to wait for its worker to start. */
 	readonly cold: boolean;
 	readonly error: ErrorRecord | undefined;
 }

@@ -71,7 +71,6 @@ export class Functions {
 		}
 		store.setOverrides(entry.id, overrides);
 		registry.refresh(entry, { overrides });
-		pool.recycle(entry.functionId);
 		if (entry.active !== undefined) pool.activate(entry.active.spec);
 		queue.consider(entry.lane);
 		return registry.functionRecord(entry);

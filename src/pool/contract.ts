@@ -51,7 +51,7 @@ export interface SlotNeed {
 export interface Slot {
 	/** `w12`; unique within one run of the daemon. */
 	readonly worker: string;
-	/** True where this is the worker's first attempt. */
+	/** True where this attempt had to wait for the worker to start. */
 	readonly cold: boolean;
 	release(): void;
 }
@@ -96,9 +96,12 @@ export interface Pool {
 	 * May exceed `maxWorkers` by one. Rejects with BAD_BUNDLE and the worker's last output.
 	 */
 	prove(spec: WorkerSpec): Promise<ReadyReport>;
-	/** Keeps `warmWorkers` of this version started; idle workers of the function's other versions are ended. */
+	/**
+	 * Keeps `warmWorkers` of this version started; its workers take the spec's limits; idle workers of the function's
+	 * other versions are ended.
+	 */
 	activate(spec: WorkerSpec): void;
-	/** Ends the function's workers as they fall idle and starts no more of the old kind (new environment, new limits). */
+	/** Ends the function's workers as they fall idle and starts no more of the old kind (a new environment). */
 	recycle(functionId: string): void;
 	/** Why no worker of this version can be started now, e.g. "breaker open for 4 s: SyntaxError …", or undefined. */
 	blocked(key: string): string | undefined;

@@ -162,7 +162,7 @@ class WorkerPool implements Pool {
 		if (proven !== undefined) return Promise.resolve({ config: version.config, readyMs: proven.readyMs });
 		// The active version must not have to end for the new one to be tried, so this start asks for no room.
 		if (this.#live.size >= this.#deps.maxWorkersTotal) this.#makeRoom(spec);
-		return new Promise((resolve, reject) => this.#proofs.set(this.#start(version), { resolve, reject }));
+		return new Promise((resolve, reject) => this.#proofs.set(this.#start(version, false), { resolve, reject }));
 	}
 
 	activate(spec: WorkerSpec): void {
@@ -177,7 +177,8 @@ class WorkerPool implements Pool {
 			// What is pinned to an old version still has to run: while it asks, its workers stay.
 			if (key !== spec.key && worker.load === 0 && !this.#demand.has(key)) {
 				worker.retire(`version ${spec.version} was activated`);
-			} else worker.reconsider();
+			} else if (key === spec.key) worker.adopt(spec);
+			else worker.reconsider();
 		}
 		this.#soon();
 	}
@@ -373,7 +374,7 @@ class WorkerPool implements Pool {
 		const { starting } = version;
 		if (starting > 0 || !version.breaker.mayStart(this.#now(), starting)) return;
 		const room = this.#makeRoom(version.spec);
-		if (room === "free") this.#start(version);
+		if (room === "free") this.#start(version, true);
 		else if (room === "none" && solo && !version.workers.some((worker) => worker.held)) {
 			const serving = version.workers.filter((worker) => worker.serving);
 			if (serving.length === 0) return;
@@ -413,13 +414,14 @@ class WorkerPool implements Pool {
 			this.#live.size < this.#deps.maxWorkersTotal &&
 			version.breaker.mayStart(this.#now(), version.starting)
 		) {
-			this.#start(version);
+			this.#start(version, false);
 		}
 	}
 
-	#start(version: VersionWorkers): Worker {
+	/** `awaited`: an invocation waits for it. */
+	#start(version: VersionWorkers, awaited: boolean): Worker {
 		this.#lastWorker += 1;
-		const worker = new Worker(`w${this.#lastWorker}`, version.spec, this.#workerDeps);
+		const worker = new Worker(`w${this.#lastWorker}`, version.spec, awaited, this.#workerDeps);
 		version.workers.push(worker);
 		this.#live.add(worker);
 		void this.#pacing.add(() => {

@@ -9,7 +9,13 @@ import type { LogLevel, WorkerRecord } from "../core/contracts.ts";
 import type { Environment } from "../core/environment.ts";
 import type { Outcome } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
-import { type AbortReason, CHANNEL_VERSION, type LogMessage, type WorkerMessage } from "../protocol/index.ts";
+import {
+	type RuntimeLimits,
+	type AbortReason,
+	CHANNEL_VERSION,
+	type LogMessage,
+	type WorkerMessage,
+} from "../protocol/index.ts";
 import { type Aboard, AboardTable, type Fence } from "./aboard.ts";
 import { Alarm } from "./alarm.ts";
 import { outcomeOf } from "./answers.ts";
@@ -45,7 +51,11 @@ export interface WorkerDependencies {
 
 export class Worker {
 	readonly id: string;
-	readonly spec: WorkerSpec;
+	#spec: WorkerSpec;
+	/** Whose limits the runtime knows. */
+	#toldSpec: WorkerSpec;
+	/** Started because somebody waited for it; others are started ahead. */
+	readonly #awaited: boolean;
 	/** Empty it and give it to nobody but a solo attempt. */
 	held = false;
 	/** When it last became empty; monotonic. */
@@ -53,7 +63,6 @@ export class Worker {
 	memoryBytes: number | undefined;
 	readonly #deps: WorkerDependencies;
 	readonly #startedAt: number;
-	readonly #bytesBudget: number;
 	readonly #link: Link;
 	readonly #alarm: Alarm;
 	readonly #aboard = new AboardTable();
@@ -73,14 +82,15 @@ export class Worker {
 	#pingAt: number | undefined;
 	#silent = false;
 
-	constructor(id: string, spec: WorkerSpec, deps: WorkerDependencies) {
+	constructor(id: string, spec: WorkerSpec, awaited: boolean, deps: WorkerDependencies) {
 		this.id = id;
-		this.spec = spec;
+		this.#spec = spec;
+		this.#toldSpec = spec;
+		this.#awaited = awaited;
 		this.#deps = deps;
 		const { clock } = deps.environment;
 		this.#startedAt = clock.now();
 		this.restedAt = clock.monotonic();
-		this.#bytesBudget = (spec.config.memoryMb * 1_048_576) / 4;
 		this.#alarm = new Alarm(clock, (now) => this.#ring(now));
 		this.#link = new Link(clock, {
 			message: (message) => this.#receive(message),
@@ -92,6 +102,10 @@ export class Worker {
 			},
 			gone: (exit) => this.#gone(exit),
 		});
+	}
+
+	get spec(): WorkerSpec {
+		return this.#spec;
 	}
 
 	get state(): WorkerLife["state"] {
@@ -112,9 +126,9 @@ export class Worker {
 		return this.#silent;
 	}
 
-	/** No attempt has been promised to it. */
+	/** Its first attempt had to wait for it to start. */
 	get cold(): boolean {
-		return this.#aboard.ran === 0 && this.#aboard.load === 0;
+		return this.#awaited && this.#aboard.ran === 0 && this.#aboard.load === 0;
 	}
 
 	get pid(): number | undefined {
@@ -131,7 +145,7 @@ export class Worker {
 	}
 
 	record(): WorkerRecord {
-		const { functionId, functionName, version } = this.spec;
+		const { functionId, functionName, version } = this.#spec;
 		return {
 			worker: this.id,
 			pid: this.pid,
@@ -150,15 +164,9 @@ export class Worker {
 	/** Starts the process. The start may have been given up while it waited for its turn. */
 	launch(): void {
 		if (this.#life.state !== "STARTING") return;
-		const { bundlePath, handler, functionName, version, config, env } = this.spec;
-		const limits = {
-			bodyBytesMax: config.maxBodyBytes,
-			headersBytesMax: LIMITS.headersBytesMax,
-			errorTextBytesMax: LIMITS.errorTextBytesMax,
-			logLineBytesMax: LIMITS.logLineBytesMax,
-			logBytesPerAttemptMax: LIMITS.logBytesPerAttemptMax,
-			configBytesMax: CONFIG_BYTES_MAX,
-		};
+		const { bundlePath, handler, functionName, version, env } = this.#spec;
+		const limits = limitsOf(this.#spec);
+		this.#toldSpec = this.#spec;
 		this.#launchedAt = this.#now();
 		this.#link.launch(this.#deps.spawn, { env });
 		if (this.state === "TERMINATED") return;
@@ -168,15 +176,33 @@ export class Worker {
 		this.#alarm.by(this.#launchedAt + LIMITS.workerStartMsMax);
 	}
 
+	/**
+	 * Takes other limits for the same version and environment: the worker that proved a version was started before the
+	 * limits that its module exports were known.
+	 */
+	adopt(spec: WorkerSpec): void {
+		if (spec === this.#spec) return;
+		this.#spec = spec;
+		// One that is starting is told when it is READY.
+		if (!this.serving) return;
+		this.#tellLimits();
+		this.reconsider();
+	}
+
+	#tellLimits(): void {
+		this.#toldSpec = this.#spec;
+		this.#link.post((out) => out.host({ type: "limits", limits: limitsOf(this.#spec) }));
+	}
+
 	/** Whether an attempt that needs this may come aboard. */
 	takes(need: SlotNeed): boolean {
 		if (!this.serving || this.#silent || this.#aboard.solo) return false;
 		const { load } = this.#aboard;
-		const { maxInvocations, workerConcurrency } = this.spec.config;
+		const { maxInvocations, memoryMb, workerConcurrency } = this.#spec.config;
 		if (maxInvocations > 0 && this.#aboard.promised >= maxInvocations) return false;
 		if (need.solo) return load === 0;
 		if (this.held || load >= workerConcurrency) return false;
-		return load === 0 || this.#aboard.bytes + need.bytes <= this.#bytesBudget;
+		return load === 0 || this.#aboard.bytes + need.bytes <= (memoryMb * 1_048_576) / 4;
 	}
 
 	reserve(need: SlotNeed): void {
@@ -209,7 +235,7 @@ export class Worker {
 		});
 		this.#alarm.by(dueAt);
 		probe.hit("attempt.dispatched", invocationId);
-		const { maxInvocations } = this.spec.config;
+		const { maxInvocations } = this.#spec.config;
 		if (maxInvocations > 0 && this.#aboard.ran >= maxInvocations) this.retire(`it ran ${maxInvocations} attempts`);
 		return outcome;
 	}
@@ -301,7 +327,7 @@ export class Worker {
 			case "ended": {
 				const aboard = this.#aboard.get(message.call);
 				if (aboard === undefined) return `an answer for call ${message.call}, which is not aboard`;
-				const outcome = outcomeOf(aboard, message, this.spec.config.maxBodyBytes);
+				const outcome = outcomeOf(aboard, message, this.#spec.config.maxBodyBytes);
 				if (outcome === undefined) return `call ${message.call} ended by an abort that nobody sent`;
 				this.#aboard.finish(aboard, outcome);
 				this.#left();
@@ -332,8 +358,9 @@ export class Worker {
 		this.restedAt = now;
 		this.#readyMs = Math.round((now - this.#launchedAt) * 10) / 10;
 		this.#become({ state: "WARM", since: now });
+		if (this.#toldSpec !== this.#spec) this.#tellLimits();
 		this.#alarm.by(now + this.#deps.events.idleMs(this));
-		const { maxAgeMs } = this.spec.config;
+		const { maxAgeMs } = this.#spec.config;
 		if (maxAgeMs > 0) this.#alarm.by(now + maxAgeMs);
 		this.#deps.events.ready(this, config);
 		return undefined;
@@ -359,7 +386,7 @@ export class Worker {
 		at: number,
 		metadata: WorkerLogLine["metadata"],
 	): void {
-		const { functionId } = this.spec;
+		const { functionId } = this.#spec;
 		const { invocationId, attempt } = fence ?? { invocationId: undefined, attempt: undefined };
 		this.#deps.events.log({ functionId, invocationId, attempt, level, message, metadata, at, worker: this.id });
 	}
@@ -370,7 +397,7 @@ export class Worker {
 		const now = this.#now();
 		aboard.phase = reason === "timeout" ? "timed_out" : "cancelled";
 		aboard.abortedAt = now;
-		aboard.dueAt = now + this.spec.config.graceMs;
+		aboard.dueAt = now + this.#spec.config.graceMs;
 		const { call } = aboard;
 		this.#link.post((out) => out.host({ type: "abort", call, reason }));
 		this.pulse(false);
@@ -424,7 +451,7 @@ export class Worker {
 	#stop(): void {
 		if (this.#life.state !== "DRAINING") return;
 		this.#link.post((out) => out.host({ type: "stop" }));
-		this.#become({ ...this.#life, killAt: this.#now() + this.spec.config.graceMs });
+		this.#become({ ...this.#life, killAt: this.#now() + this.#spec.config.graceMs });
 	}
 
 	#gone(exit: Exit): void {
@@ -497,9 +524,20 @@ export class Worker {
 			case "TERMINATED":
 				break;
 		}
-		const { maxAgeMs } = this.spec.config;
+		const { maxAgeMs } = this.#spec.config;
 		if (maxAgeMs === 0 || !this.serving) return;
 		if (now >= this.#readyAt + maxAgeMs) this.retire(`it is older than its maxAgeMs of ${maxAgeMs} ms`);
 		else this.#alarm.by(this.#readyAt + maxAgeMs);
 	}
+}
+
+function limitsOf({ config }: WorkerSpec): RuntimeLimits {
+	return {
+		bodyBytesMax: config.maxBodyBytes,
+		headersBytesMax: LIMITS.headersBytesMax,
+		errorTextBytesMax: LIMITS.errorTextBytesMax,
+		logLineBytesMax: LIMITS.logLineBytesMax,
+		logBytesPerAttemptMax: LIMITS.logBytesPerAttemptMax,
+		configBytesMax: CONFIG_BYTES_MAX,
+	};
 }

@@ -67,6 +67,8 @@ export type HostMessage =
 	| InvokeMessage
 	| { readonly type: "abort"; readonly call: number; readonly reason: AbortReason }
 	| { readonly type: "ping" }
+	/** Other limits than at the start, from the next call on. */
+	| { readonly type: "limits"; readonly limits: RuntimeLimits }
 	/** Finish what `waitUntil` holds, then exit. Sent only when no call is aboard. */
 	| { readonly type: "stop" };
 
@@ -107,7 +109,14 @@ export type WorkerMessage =
 	| { readonly type: "tainted"; readonly message: string }
 	| { readonly type: "pong" };
 
-const HOST_TYPES = ["init", "invoke", "abort", "ping", "stop"] as const satisfies readonly HostMessage["type"][];
+const HOST_TYPES = [
+	"init",
+	"invoke",
+	"abort",
+	"ping",
+	"limits",
+	"stop",
+] as const satisfies readonly HostMessage["type"][];
 const WORKER_TYPES = [
 	"ready",
 	"start_failed",

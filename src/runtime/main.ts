@@ -71,6 +71,8 @@ async function init(message: InitMessage): Promise<void> {
 	outside = createLineSink({ call: undefined, limits, send });
 	captureOutput();
 	captureUncaught(limits.errorTextBytesMax);
+	// What was printed before a process.exit() in user code still leaves.
+	process.on("exit", () => outbox.flush());
 	for (const name of Object.keys(process.env)) if (MARKER.test(name)) delete process.env[name];
 	try {
 		const url = pathToFileURL(message.bundlePath).href;
@@ -144,6 +146,9 @@ function receive(message: HostMessage): void {
 			break;
 		case "ping":
 			send({ type: "pong" });
+			break;
+		case "limits":
+			if (deps !== undefined) deps = { ...deps, limits: message.limits };
 			break;
 		case "stop":
 			stopping = true;

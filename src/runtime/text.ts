@@ -1,5 +1,5 @@
 /** Text of anything, within a bound: what was thrown, what was returned. Nothing here throws. */
-import { OwnError, OwnTextEncoder, OwnUint8Array, ownIsArray, ownKeys, ownString } from "./intrinsics.ts";
+import { OwnTextEncoder, OwnUint8Array, ownIsArray, ownKeys, ownString } from "./intrinsics.ts";
 
 const CUT_MARK = " … [cut]";
 const encoder = new OwnTextEncoder();
@@ -47,7 +47,6 @@ export function describeThrown(thrown: unknown, bytesMax: number): ThrownText {
 		peek(thrown, "stack"),
 		peek(thrown, "cause"),
 	];
-	const isError = thrown instanceof OwnError || typeof message === "string";
 	let trace = typeof stack === "string" ? stack : undefined;
 	if (trace !== undefined && cause !== undefined && cause !== null) {
 		const under = typeof cause === "object" ? (peek(cause, "stack") ?? peek(cause, "message")) : cause;
@@ -55,7 +54,7 @@ export function describeThrown(thrown: unknown, bytesMax: number): ThrownText {
 	}
 	return {
 		name: typeof name === "string" ? cutText(name, 256) : undefined,
-		message: cutText(isError ? textOf(message ?? "") : `thrown: ${describeValue(thrown)}`, bytesMax),
+		message: cutText(typeof message === "string" ? message : `thrown: ${describeValue(thrown)}`, bytesMax),
 		stack: trace === undefined ? undefined : cutText(trace, bytesMax),
 	};
 }

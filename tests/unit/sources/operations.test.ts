@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { beforeEach, describe, it } from "node:test";
+import type { z } from "zod";
 import { EngineError, type ErrorCode } from "../../../src/core/errors.ts";
+import { COMMANDS } from "../../../src/protocol/index.ts";
 import { callOperation, OPERATIONS, type WireJson } from "../../../src/sources/operations.ts";
 import { echo, FakeEngine, realEnvironment } from "../../support/fake-engine.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -98,6 +101,22 @@ describe("the table of operations", () => {
 	it("values of variables never come out", async () => {
 		const answers = await everyAnswer();
 		assert.equal(JSON.stringify([...answers.values()]).includes("secret"), false);
+	});
+
+	it("every command and operation, with every parameter, is in docs/protocol.md", () => {
+		const doc = readFileSync(new URL("../../../docs/protocol.md", import.meta.url), "utf8");
+		for (const [name, code] of Object.entries(COMMANDS)) {
+			assert.ok(doc.includes(`| 0x${code.toString(16).padStart(2, "0")} | ${name} |`), name);
+		}
+		for (const [name, { params }] of Object.entries(OPERATIONS)) {
+			const row = doc.split("\n").find((line) => line.startsWith(`| \`${name}\` |`));
+			assert.ok(row !== undefined, name);
+			for (const [key, schema] of Object.entries<z.ZodType>(params.shape)) {
+				// z.unknown() takes undefined without being called optional.
+				const optional = schema.safeParse(undefined).success;
+				assert.ok(row.includes(`\`${key}${optional ? "?" : ""}\``), `${name}: ${key}`);
+			}
+		}
 	});
 
 	it("what is read-only changes nothing", async () => {

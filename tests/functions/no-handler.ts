@@ -1,0 +1,2 @@
+/** Exports things, but no handler. */
+export const answer = 42;
