@@ -5,20 +5,17 @@
  *       the limit where it is not; what was read is never more than limit + one chunk
  *   B2  `100 Continue` is sent only to a client whose body we want
  *   B3  a client that goes away in the middle of its body has asked for nothing
- *   B4  JSON nested over `JSON_DEPTH_MAX` is refused before it is parsed
+ *   B4  JSON nested over 256 deep is refused before it is parsed
  *
  * Bodies are never decompressed: `Content-Encoding` is the handler's business, so no small body becomes a large one.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { EngineError } from "../core/errors.ts";
 import { ClientGone } from "./http-problem.ts";
-import { parseJson } from "./wire-request.ts";
+import { parseDocument } from "./wire-request.ts";
 
 /** Largest JSON body of the /v1 API. */
 export const JSON_BODY_BYTES_MAX = 1024 * 1024;
-/** No honest document comes near; deeper ones can be parsed and then overflow the stack of whoever writes them. */
-const JSON_DEPTH_MAX = 256;
-const [QUOTE, BACKSLASH, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x22, 0x5c, 0x5b, 0x5d, 0x7b, 0x7d];
 const NO_BYTES = new Uint8Array(0);
 
 /** Decided by the head alone (RFC 9112 §6.3); Node has refused a request with both headers already. */
@@ -72,28 +69,7 @@ export async function readJson(
 	limit = JSON_BODY_BYTES_MAX,
 ): Promise<unknown> {
 	const bytes = await readBody(req, res, limit);
-	return bytes.byteLength === 0 ? undefined : jsonOf(bytes);
+	return bytes.byteLength === 0 ? undefined : parseDocument(bytes);
 }
 
 /** B4. Throws BAD_JSON. */
-export function jsonOf(bytes: Uint8Array): unknown {
-	let depth = 0;
-	let isInString = false;
-	for (let index = 0; index < bytes.length; index++) {
-		const byte = bytes[index];
-		if (isInString) {
-			if (byte === BACKSLASH) index++;
-			else if (byte === QUOTE) isInString = false;
-		} else if (byte === QUOTE) {
-			isInString = true;
-		} else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
-			depth++;
-			if (depth > JSON_DEPTH_MAX) {
-				throw new EngineError("BAD_JSON", `expected JSON nested at most ${JSON_DEPTH_MAX} deep`);
-			}
-		} else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) {
-			depth--;
-		}
-	}
-	return parseJson(bytes);
-}

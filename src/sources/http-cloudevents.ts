@@ -4,8 +4,7 @@
  */
 import type { IncomingMessage } from "node:http";
 import { EngineError } from "../core/errors.ts";
-import { jsonOf } from "./http-body.ts";
-import { objectOf } from "./wire-request.ts";
+import { objectOf, parseDocument } from "./wire-request.ts";
 
 function text(value: unknown, name: string): string | undefined {
 	if (value === undefined || value === null) return undefined;
@@ -29,12 +28,12 @@ function isJson(type: string): boolean {
 /** The parameters of `events.emit`. */
 export function eventOf(req: IncomingMessage, body: Uint8Array): Record<string, unknown> {
 	const type = mediaType(req.headers["content-type"]);
-	if (type === "application/cloudevents+json") return structured(objectOf(jsonOf(body)));
+	if (type === "application/cloudevents+json") return structured(objectOf(parseDocument(body)));
 	if (req.headers["ce-specversion"] !== undefined) return binary(req, type, body);
 	if (type.startsWith("application/cloudevents")) {
 		throw new EngineError("BAD_REQUEST", `CloudEvents are taken as application/cloudevents+json, not as ${type}`);
 	}
-	return { ...objectOf(jsonOf(body)) };
+	return { ...objectOf(parseDocument(body)) };
 }
 
 function structured(event: Readonly<Record<string, unknown>>): Record<string, unknown> {
@@ -49,7 +48,7 @@ function binary(req: IncomingMessage, type: string, body: Uint8Array): Record<st
 	checkVersion(headers["ce-specversion"]);
 	let data: unknown = null;
 	if (body.byteLength > 0) {
-		if (isJson(type)) data = jsonOf(body);
+		if (isJson(type)) data = parseDocument(body);
 		else if (type.startsWith("text/")) data = Buffer.from(body).toString("utf8");
 		else throw new EngineError("BAD_REQUEST", `event data is taken as JSON or text, not as ${type}`);
 	}

@@ -19,6 +19,7 @@ import {
 	optionalNumber,
 	optionalString,
 	parseInvokePayload,
+	parseDocument,
 	parseJson,
 	requiredString,
 } from "./wire-request.ts";
@@ -247,7 +248,7 @@ export class CommandSession {
 }
 
 function fieldsOf(payload: Uint8Array): Fields {
-	return objectOf(parseJson(payload));
+	return objectOf(parseDocument(payload));
 }
 
 /** An RFC 3339 time as UTC milliseconds. */

@@ -169,7 +169,7 @@ export class Reader implements AsyncDisposable {
 			.replaceAll(/\b(inv|sch|evt)_…/g, (placeholder, kind: string) => this.#seen.get(kind) ?? placeholder);
 	}
 
-	/** Starts a line in a shell. `apart`: in a folder of its own, for what starts another daemon. */
+	/** Starts shell text. `apart`: in a folder of its own, for what starts another daemon. */
 	begin(line: string, apart = false): Running {
 		let cwd = this.folder;
 		if (apart) {
@@ -179,7 +179,7 @@ export class Reader implements AsyncDisposable {
 			copyFileSync(join(ROOT, "examples/functions/hello.ts"), join(cwd, "functions/hello.ts"));
 		}
 		const { BUNBASE_CONFIG: _, ...inherited } = process.env;
-		const child = spawn("/bin/sh", ["-c", `exec ${line}`], {
+		const child = spawn("/bin/sh", ["-c", line], {
 			cwd,
 			stdio: ["ignore", "pipe", "pipe"],
 			env: {
@@ -216,7 +216,7 @@ export class Reader implements AsyncDisposable {
 
 	/** Runs what ends only when it is told to: waits until it has said `until`, then sends Ctrl-C. */
 	async runUntil(line: string, until: RegExp, options: { apart?: boolean } = {}): Promise<Ran> {
-		const running = this.begin(this.here(line), options.apart);
+		const running = this.begin(`exec ${this.here(line)}`, options.apart);
 		try {
 			await waitFor(`${until} from ${line}, which wrote: ${running.err()}`, () =>
 				until.test(running.out() + running.err()),
