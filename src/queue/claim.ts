@@ -74,7 +74,10 @@ export interface ClaimerDeps {
 	readonly wake: () => void;
 }
 
-/** Claims of one transaction; more wait for the next turn, so that a large backlog cannot block the loop. */
+/**
+ * Rows that one transaction claims, expires or finds damaged; more wait for the next turn, so that a large backlog
+ * cannot block the loop.
+ */
 const CLAIMS_MAX = 256;
 
 export class Claimer {
@@ -103,39 +106,44 @@ export class Claimer {
 		if (!this.pending) return;
 		const claims: Claim[] = [];
 		const looked: Lane[] = [];
-		for (const lane of this.#candidates) {
-			if (claims.length >= CLAIMS_MAX) break;
-			this.#candidates.delete(lane);
-			looked.push(lane);
-			if (this.#claimLane(batch, lane, claims)) this.#candidates.add(lane);
-			if (claims.length >= CLAIMS_MAX) break;
-		}
+		// Before the first claim: one that fails must not make a lane forgotten.
 		batch.onRollback(() => {
 			for (const lane of looked) this.#candidates.add(lane);
 		});
+		let left = CLAIMS_MAX;
+		for (const lane of this.#candidates) {
+			if (left === 0) break;
+			this.#candidates.delete(lane);
+			looked.push(lane);
+			left = this.#claimLane(batch, lane, claims, left);
+			// It may have more to start: behind those that have not been looked at.
+			if (left === 0) this.#candidates.add(lane);
+		}
 		batch.afterCommit(() => {
 			if (claims.length > 0) this.#deps.claimed(claims);
 			if (this.#candidates.size > 0) this.#deps.wake();
 		});
 	}
 
-	/** True where the lane stopped at the bound of this transaction and has more to start. */
-	#claimLane(batch: Batch, lane: Lane, claims: Claim[]): boolean {
-		while (lane.hasRoom && lane.ready > 0) {
-			if (claims.length >= CLAIMS_MAX) return true;
+	/** Returns how many rows may still be taken in this transaction. */
+	#claimLane(batch: Batch, lane: Lane, claims: Claim[], allowed: number): number {
+		let left = allowed;
+		while (left > 0 && lane.hasRoom && lane.ready > 0) {
 			const row = this.#head(lane);
 			if (row === undefined) throw new Error(`lane ${lane.id} counts ${lane.ready} ready rows and has none`);
 			if (row.deadlineAt !== null && row.deadlineAt <= batch.now) {
 				const { seq, laneKey, createdAt } = row;
 				this.#deps.expire(batch, { seq, lane, laneKey, createdAt, ready: true });
+				left -= 1;
 				continue;
 			}
 			const ticket = this.#deps.slots.reserve(lane, row.version, { bytes: row.bodyBytes, solo: row.solo === 1 });
-			if (ticket === undefined) return false;
+			if (ticket === undefined) return left;
 			batch.onRollback(() => ticket.release());
 			this.#take(batch, lane, row, ticket, claims);
+			left -= 1;
 		}
-		return false;
+		return left;
 	}
 
 	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket, claims: Claim[]): void {
@@ -181,7 +189,8 @@ export class Claimer {
 				code: "DATA_CORRUPT",
 				message: "the stored request body does not match its checksum",
 			};
-			this.#deps.fail(batch, claim, error);
+			// Nor again: the next try would find the same bytes.
+			this.#deps.fail(batch, { ...claim, maxAttempts: claim.charged + 1 }, error);
 			batch.afterCommit(() => ticket.release());
 			return;
 		}

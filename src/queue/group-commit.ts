@@ -8,12 +8,14 @@
  * - Any other error of an item rolls the batch back, and the items are replayed each in its own savepoint, so that
  *   one bad item never fails its batch.
  * - Disk full: roll back, free the ballast, write the settles alone, refuse the rest. Settles that still do not fit
- *   wait and are tried again: an answer of a worker is never dropped.
+ *   wait and are tried again: an answer of a worker is never dropped. A database that another program has locked is
+ *   treated alike: nothing was written, and a shell that is left open must not end the daemon.
+ * - Who is told and throws is logged; the others of the batch are told all the same.
  * - An I/O error is unknown outcome: nothing is acknowledged, and `broken` tells the engine to stop (fail-stop).
  */
 import type { Environment, Timer } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import { mapStoreError, type Database, type Statement } from "../store/index.ts";
+import { errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
 import type { Lane } from "./lanes.ts";
 
 /** What one caller wants written. */
@@ -57,7 +59,16 @@ export interface GroupCommitDeps {
 
 /** Items of one transaction: bounds how long a turn blocks the loop (about 10 ms). */
 const ITEMS_MAX = 512;
-const FULL_RETRY_MS = 250;
+/** How soon answers that could not be written are tried again. */
+const BLOCKED_RETRY_MS = 250;
+/** Bounds a last flush whose callbacks go on asking for more. */
+const LAST_TURNS_MAX = 10_000;
+
+/**
+ * `together`: every item, then claims. `apart`: the same, each item in its own savepoint, after one of them failed the
+ * whole batch. `answers`: settles alone, without claims, because a claim needs space that an answer should have.
+ */
+type Mode = "together" | "apart" | "answers";
 
 export class GroupCommit {
 	readonly #deps: GroupCommitDeps;
@@ -71,7 +82,7 @@ export class GroupCommit {
 	#others: Item[] = [];
 	#scheduled = false;
 	#broken: EngineError | undefined;
-	#fullTimer: Timer | undefined;
+	#blockedTimer: Timer | undefined;
 	commits = 0;
 
 	constructor(deps: GroupCommitDeps) {
@@ -110,8 +121,8 @@ export class GroupCommit {
 		this.#scheduled = false;
 		if (this.#broken !== undefined) return;
 		const items = this.#take();
-		if (items.length > 0 || this.#deps.claimable()) this.#run(items, false);
-		if (this.#settles.length + this.#others.length > 0 && this.#fullTimer === undefined) this.wake();
+		if (items.length > 0 || this.#deps.claimable()) this.#run(items, "together");
+		if (this.#settles.length + this.#others.length > 0 && this.#blockedTimer === undefined) this.wake();
 	}
 
 	#take(): Item[] {
@@ -120,9 +131,8 @@ export class GroupCommit {
 		return settles.concat(others);
 	}
 
-	/** `careful`: every item in its own savepoint, after one of them failed the whole batch. */
-	#run(items: readonly Item[], careful: boolean): void {
-		const { environment, claim } = this.#deps;
+	#run(items: readonly Item[], mode: Mode): void {
+		const { environment, claim, claimable } = this.#deps;
 		const batch = new OpenBatch(environment.clock.now());
 		const written: Item[] = [];
 		const refused: [Item, EngineError][] = [];
@@ -131,7 +141,7 @@ export class GroupCommit {
 			this.#begin.run();
 			for (const item of items) {
 				try {
-					if (careful) this.#applyCarefully(item, batch);
+					if (mode === "apart") this.#applyApart(item, batch);
 					else item.apply(batch);
 					written.push(item);
 				} catch (error) {
@@ -139,74 +149,102 @@ export class GroupCommit {
 					refused.push([item, error]);
 				}
 			}
-			claim(batch);
+			if (mode !== "answers") claim(batch);
 			this.#commit.run();
 		} catch (error) {
-			this.#undo(batch);
-			this.#recover(items, error, careful);
+			batch.undo();
+			this.#recover(items, this.#rollBack() ?? error, mode);
 			return;
 		}
 		this.commits += 1;
+		this.#blockedTimer?.cancel();
+		this.#blockedTimer = undefined;
 		batch.keep();
 		environment.probe.hit("commit.done");
-		for (const item of written) item.committed();
-		for (const [item, error] of refused) item.failed(error);
-		batch.acknowledge();
+		for (const item of written) this.#tell(() => item.committed());
+		for (const [item, error] of refused) this.#tell(() => item.failed(error));
+		for (const act of batch.acts) this.#tell(act);
+		if (mode === "answers" && claimable()) this.wake();
 		environment.probe.hit("commit.acknowledged");
 	}
 
-	#applyCarefully(item: Item, batch: OpenBatch): void {
+	/** The commit stands, whatever its callers make of it: one that throws keeps nobody else from being told. */
+	#tell(act: () => void): void {
+		try {
+			act();
+		} catch (error) {
+			this.#deps.environment.logger.error({ err: error }, "a callback of a commit threw");
+		}
+	}
+
+	#applyApart(item: Item, batch: OpenBatch): void {
 		this.#savepoint.run();
 		const inner = batch.nested();
 		try {
 			item.apply(inner);
 		} catch (error) {
 			inner.undo();
+			const mapped = mapStoreError(error);
+			// A full or failing disk is not this item's fault: it concerns the whole transaction.
+			if (!(error instanceof EngineError) && mapped.code !== "STORE_ERROR") throw error;
 			this.#rollbackSavepoint.run();
 			this.#releaseSavepoint.run();
-			throw error instanceof EngineError ? error : mapStoreError(error);
+			throw mapped;
 		}
 		this.#releaseSavepoint.run();
 		batch.absorb(inner);
 	}
 
-	#undo(batch: OpenBatch): void {
-		batch.undo();
-		if (this.#deps.database.inTransaction) this.#rollback.run();
+	/** What went wrong with it, or undefined. */
+	#rollBack(): unknown {
+		try {
+			if (this.#deps.database.inTransaction) this.#rollback.run();
+			return undefined;
+		} catch (error) {
+			return error;
+		}
 	}
 
-	#recover(items: readonly Item[], error: unknown, careful: boolean): void {
-		const mapped = error instanceof EngineError ? error : mapStoreError(error);
+	#recover(items: readonly Item[], error: unknown, mode: Mode): void {
+		const mapped = mapStoreError(error);
 		if (mapped.code === "STORAGE_FULL") {
-			this.#degrade(items, mapped);
-		} else if (mapped.code === "STORE_ERROR" && !careful) {
+			const refusal = new EngineError("STORAGE_FULL", "the disk is full; nothing was queued", {
+				cause: mapped,
+				retryAfterSeconds: 5,
+			});
+			this.#settlesOnly(items, refusal, mode, this.#deps.freeBallast());
+		} else if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
+			const refusal = new EngineError("STORE_ERROR", "another program has locked queue.db; nothing was queued", {
+				cause: mapped,
+				retryAfterSeconds: 1,
+			});
+			this.#deps.environment.logger.warn({ err: error }, refusal.message);
+			// Each try waits for the lock and holds up the loop, so there is one for each turn.
+			this.#settlesOnly(items, refusal, "answers", false);
+		} else if (mapped.code === "STORE_ERROR" && mode !== "apart") {
 			this.#deps.environment.logger.error(
 				{ err: error },
 				"one item failed a whole commit; its items are tried one by one",
 			);
-			this.#run(items, true);
+			this.#run(items, "apart");
 		} else {
 			this.#break(items, mapped);
 		}
 	}
 
-	#degrade(items: readonly Item[], full: EngineError): void {
+	/** Refuses all but settles, also those behind them in the line; then tries these alone where that may help. */
+	#settlesOnly(items: readonly Item[], refusal: EngineError, mode: Mode, madeRoom: boolean): void {
 		const settles = items.filter((item) => item.settles);
-		const others = items.filter((item) => !item.settles);
-		const refusal = new EngineError("STORAGE_FULL", "the disk is full; nothing was queued", {
-			cause: full,
-			retryAfterSeconds: 5,
-		});
-		for (const item of others) item.failed(refusal);
-		const freed = this.#deps.freeBallast();
-		if (settles.length > 0 && (freed || others.length > 0)) {
-			this.#run(settles, false);
+		const others = items.filter((item) => !item.settles).concat(this.#others.splice(0));
+		for (const item of others) this.#tell(() => item.failed(refusal));
+		if (settles.length > 0 && (madeRoom || mode !== "answers")) {
+			this.#run(settles, "answers");
 			return;
 		}
-		// Nothing left to free: the answers wait, in order, until space comes back.
+		// The answers wait, in order, until space comes back.
 		this.#settles = settles.concat(this.#settles);
-		this.#fullTimer ??= this.#deps.environment.clock.setTimer(FULL_RETRY_MS, () => {
-			this.#fullTimer = undefined;
+		this.#blockedTimer ??= this.#deps.environment.clock.setTimer(BLOCKED_RETRY_MS, () => {
+			this.#blockedTimer = undefined;
 			this.wake();
 		});
 	}
@@ -221,14 +259,29 @@ export class GroupCommit {
 		);
 		this.#broken = unknown;
 		const waiting = [...items, ...this.#settles.splice(0), ...this.#others.splice(0)];
-		for (const item of waiting) item.failed(unknown);
+		for (const item of waiting) this.#tell(() => item.failed(unknown));
 		this.#deps.broken(error);
+	}
+
+	/** Writes what has gathered, now. With a full disk the last answers stay unwritten; the next boot finds their rows. */
+	drain(): void {
+		for (let turn = 0; turn < LAST_TURNS_MAX && !this.idle && this.open; turn += 1) {
+			this.#blockedTimer?.cancel();
+			this.#blockedTimer = undefined;
+			this.flush();
+			if (this.#blockedTimer !== undefined) return;
+		}
+	}
+
+	/** False once the store has failed, or is closed. */
+	get open(): boolean {
+		return this.#broken === undefined;
 	}
 
 	/** Stops the retry timer; nothing is written afterwards. */
 	close(): void {
-		this.#fullTimer?.cancel();
-		this.#fullTimer = undefined;
+		this.#blockedTimer?.cancel();
+		this.#blockedTimer = undefined;
 		this.#broken ??= new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued");
 	}
 }
@@ -237,7 +290,8 @@ class OpenBatch implements Batch {
 	readonly now: number;
 	#lanes: Lane[] = [];
 	#undos: (() => void)[] = [];
-	#acts: (() => void)[] = [];
+	/** For after the commit. */
+	readonly acts: (() => void)[] = [];
 
 	constructor(now: number) {
 		this.now = now;
@@ -252,7 +306,7 @@ class OpenBatch implements Batch {
 	}
 
 	afterCommit(act: () => void): void {
-		this.#acts.push(act);
+		this.acts.push(act);
 	}
 
 	/** A batch for one savepoint. Lanes are touched once for the whole transaction, so it keeps their counts itself. */
@@ -262,7 +316,7 @@ class OpenBatch implements Batch {
 
 	absorb(inner: OpenBatch): void {
 		this.#undos.push(...inner.#undos);
-		this.#acts.push(...inner.#acts);
+		this.acts.push(...inner.acts);
 	}
 
 	keep(): void {
@@ -274,10 +328,6 @@ class OpenBatch implements Batch {
 		for (const undo of this.#undos.toReversed()) undo();
 		this.#lanes = [];
 		this.#undos = [];
-	}
-
-	acknowledge(): void {
-		for (const act of this.#acts) act();
 	}
 }
 

@@ -61,6 +61,8 @@ export class Queue {
 	readonly #settler: Settler;
 	readonly #due: Due;
 	readonly #pruner: Pruner;
+	/** Claims that are not settled yet, by seq: a cancel marks them. */
+	readonly #running = new Map<number, Claim>();
 
 	constructor(deps: QueueDeps) {
 		this.#deps = deps;
@@ -69,6 +71,10 @@ export class Queue {
 		this.#statements = statements;
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
+		const claimed = (claims: readonly Claim[]): void => {
+			for (const claim of claims) this.#running.set(claim.seq, claim);
+			deps.claimed(claims);
+		};
 		this.#commit = new GroupCommit({
 			database,
 			environment,
@@ -95,12 +101,12 @@ export class Queue {
 			expire: (batch, row) => this.#due.expire(batch, row),
 			fail: (batch, claim, error) =>
 				void this.#settler.settle(batch, claim, { kind: "failed", error }, deps.retryOf(claim.lane.id, claim.version)),
-			claimed: deps.claimed,
+			claimed,
 			wake: () => this.#commit.wake(),
 		});
 		const seqMax = Math.max(statements.seqLast.get()?.seq ?? 0, statements.markGet.get("seq")?.value ?? 0);
 		this.#enqueuer = new Enqueuer(
-			{ statements, slots: deps.slots, claimed: deps.claimed, consider, alarm, stopped: () => this.#claimer.stopped },
+			{ statements, slots: deps.slots, claimed, consider, alarm, stopped: () => this.#claimer.stopped },
 			seqMax + 1,
 		);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
@@ -222,8 +228,9 @@ export class Queue {
 			const accepted = this.#enqueuer.accept(batch, submission);
 			return record("fired", parseInvocationId(accepted.invocationId)?.seq ?? null);
 		} catch (error) {
-			// A full lane: the slot has had its one chance, and says so.
-			if (!(error instanceof EngineError)) throw error;
+			// A full lane: the slot has had its one chance, and says so. A stopping daemon has not given it one: the slot
+			// stays undecided, and the next start finds it as missed.
+			if (!(error instanceof EngineError) || error.code === "SHUTTING_DOWN") throw error;
 			return record("refused", null);
 		}
 	}
@@ -242,6 +249,26 @@ export class Queue {
 
 	/** What a worker answered. A stale fence changes nothing. Never refused: it waits where the disk is full. */
 	settle(claim: Claim, outcome: Outcome, settled: (settled: Settled) => void): void {
+		const { environment } = this.#deps;
+		const { invocationId: id, attempt } = claim;
+		this.#settle(claim, outcome, settled, (error) => {
+			if (!this.#commit.open) return;
+			// SQLite will not take this answer. Without another one its row would be running for ever.
+			environment.logger.error({ invocationId: id, attempt, err: error }, "an answer could not be stored");
+			const failed = { code: "INTERNAL", message: `the answer could not be stored: ${error.message}` } as const;
+			this.#settle(claim, { kind: "failed", error: failed }, settled, (again) => {
+				if (!this.#commit.open) return;
+				environment.logger.error({ invocationId: id, attempt, err: again }, "an attempt could not be ended");
+			});
+		});
+	}
+
+	#settle(
+		claim: Claim,
+		outcome: Outcome,
+		settled: (settled: Settled) => void,
+		failed: (error: EngineError) => void,
+	): void {
 		let answer: Settled = "stale";
 		this.#commit.add({
 			settles: true,
@@ -249,10 +276,11 @@ export class Queue {
 				answer = this.#settler.settle(batch, claim, outcome, this.#deps.retryOf(claim.lane.id, claim.version));
 			},
 			committed: () => {
+				if (this.#running.get(claim.seq) === claim) this.#running.delete(claim.seq);
 				this.#deps.environment.probe.hit("settle.committed", claim.invocationId);
 				settled(answer);
 			},
-			failed: () => undefined,
+			failed,
 		});
 	}
 
@@ -263,7 +291,14 @@ export class Queue {
 			const row = this.#statements.invocationState.get(seq);
 			if (row === undefined) throw new EngineError("INVOCATION_NOT_FOUND", `no invocation ${id}`);
 			const state = stateOf(row.state);
-			if (state === "running") this.#statements.invocationAskCancel.run(seq);
+			if (state === "running") {
+				this.#statements.invocationAskCancel.run(seq);
+				batch.afterCommit(() => {
+					// Whatever its worker answers now, it does not run again.
+					const claim = this.#running.get(seq);
+					if (claim !== undefined) claim.cancelAsked = true;
+				});
+			}
 			if (state !== "queued") return { state, attempt: row.attempt };
 			const lane = this.lanes.get(row.lane);
 			const error = { code: "CANCELLED", message: "cancelled before it started" } as const;
@@ -298,8 +333,7 @@ export class Queue {
 	close(): void {
 		this.#claimer.stopped = true;
 		this.#due.close();
-		// Bounded: with a full disk the last answers cannot be written, and the rows are recovered at the next boot.
-		for (let turn = 0; turn < 10_000 && !this.#commit.idle; turn += 1) this.#commit.flush();
+		this.#commit.drain();
 		this.#commit.close();
 	}
 

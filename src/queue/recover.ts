@@ -5,6 +5,7 @@
  * Idempotent: a crash in the middle leaves rows that the next boot treats alike.
  */
 import type { Environment } from "../core/environment.ts";
+import { EngineError } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { invocationId } from "../core/ids.ts";
 import type { Batch, Item } from "./group-commit.ts";
@@ -50,22 +51,29 @@ export function recover(deps: RecoverDeps): Recovered {
 	for (;;) {
 		const rows = statements.runningList.all(PAGE);
 		if (rows.length === 0) break;
-		let failure: Error | undefined;
+		let failure: Error | undefined = new EngineError(
+			"STORAGE_FULL",
+			"the disk is full, so what was running when the last daemon died cannot be recovered; free space, then start again",
+		);
 		deps.write({
 			settles: true,
 			apply: (batch) => {
 				for (const row of rows) {
-					lanes.get(row.lane).running += 1;
+					const lane = lanes.get(row.lane);
+					batch.touch(lane);
+					lane.running += 1;
 					if (settleAtBoot(deps, batch, row)) requeued += 1;
 					else ended += 1;
 				}
 			},
-			committed: () => undefined,
+			committed: () => {
+				failure = undefined;
+			},
 			failed: (error) => {
 				failure = error;
 			},
 		});
-		// Without progress the next page would be the same one.
+		// Neither written nor refused: it waits for space. The next page would be the same one, for ever.
 		if (failure !== undefined) throw failure;
 	}
 	environment.probe.hit("recover.done");

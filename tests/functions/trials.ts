@@ -75,7 +75,14 @@ const scenes: Record<string, Scene> = {
 	async "/flood"() {
 		const fs = await import("node:fs");
 		const chunk = Buffer.alloc(1 << 20, "z");
-		for (let i = 0; i < 64; i += 1) fs.writeSync(i % 2 === 0 ? 1 : 2, chunk);
+		for (let left = 64 << 20; left > 0;) {
+			try {
+				left -= fs.writeSync(left % 2 === 0 ? 1 : 2, chunk);
+			} catch {
+				// The pipe is full: whoever reads it will make room.
+				await Bun.sleep(1);
+			}
+		}
 		return new Response("flooded");
 	},
 	async "/hog"() {

@@ -82,9 +82,11 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 	const logger: Logger = { debug: () => undefined, info: () => undefined, warn: note, error: note };
 	const environment: Environment = { clock, random: seededRandom(1), probe: silentProbe, logger };
 	const folder = openDataFolder({ dataDir: join(temp.path, "data"), durability: "process", environment });
-	const configs = options.lanes.map(
-		({ limit, config }): ResolvedConfig => ({ ...BUILT_IN, concurrency: limit ?? BUILT_IN.concurrency, ...config }),
-	);
+	const configs = options.lanes.map(({ limit, config }): ResolvedConfig => ({
+		...BUILT_IN,
+		concurrency: limit ?? BUILT_IN.concurrency,
+		...config,
+	}));
 	let wanted: (() => void)[] = [];
 	let taken = 0;
 	let daemon = 0;
@@ -276,7 +278,10 @@ export function failStatement(
 	code: string,
 	when: () => boolean = () => true,
 ): { restore(): void } {
-	const prototype = Object.getPrototypeOf(db.prepare("SELECT 1")) as Record<"run" | "get", (...values: unknown[]) => unknown>;
+	const prototype = Object.getPrototypeOf(db.prepare("SELECT 1")) as Record<
+		"run" | "get",
+		(...values: unknown[]) => unknown
+	>;
 	const { run, get } = prototype;
 	const failing = (original: typeof run) =>
 		function (this: { source: string; database: Database }, ...values: unknown[]): unknown {

@@ -266,3 +266,25 @@ test("a second stop with less patience kills sooner", async () => {
 test("a pool that never started anything stops at once", async () => {
 	await createPoolHarness().end();
 });
+
+test("a proven worker takes the limits of its version when they are activated, without a restart", async () => {
+	const harness = createPoolHarness();
+	await harness.pool.prove(spec({ workerConcurrency: 1, maxBodyBytes: 10 }));
+	const known = spec({ workerConcurrency: 2, maxBodyBytes: 20 });
+	harness.pool.activate(known);
+	const slots = [await harness.run(known, "a"), await harness.run(known, "b")].map(({ slot }) => slot.worker);
+	assert.deepEqual(slots, ["w1", "w1"]);
+	const told = harness.processes.all[0]?.got.find((message) => message.type === "limits");
+	assert.equal(told?.limits.bodyBytesMax, 20);
+	await harness.end();
+});
+
+test("an attempt is cold where it waited for the start, not where a worker was started ahead", async () => {
+	const harness = createPoolHarness();
+	const f = spec({ warmWorkers: 1 });
+	harness.pool.activate(f);
+	await settled();
+	assert.equal((await harness.slot(f)).cold, false);
+	assert.equal((await harness.slot(spec({}, "g"))).cold, true);
+	await harness.end();
+});
