@@ -13,8 +13,16 @@ function base32(value: number, chars: number): string {
 	return value.toString(32).padStart(chars, "0");
 }
 
+/** Invocations of one commit share their time, and its digits are half the cost of an id. */
+let lastCreatedAt = -1;
+let lastPrefix = "";
+
 export function invocationId(createdAt: number, seq: number): string {
-	return `inv_${base32(createdAt, MS_CHARS)}${base32(seq, SEQ_CHARS)}`;
+	if (createdAt !== lastCreatedAt) {
+		lastCreatedAt = createdAt;
+		lastPrefix = `inv_${base32(createdAt, MS_CHARS)}`;
+	}
+	return lastPrefix + base32(seq, SEQ_CHARS);
 }
 
 /** The parts of an invocation id, or undefined where the text is no such id. */

@@ -40,6 +40,16 @@ export interface Batch {
 	onRollback(undo: () => void): void;
 	/** Runs after the commit and after all items were told. */
 	afterCommit(act: () => void): void;
+	/** An invocation ended; the metrics of all of them are written once, at the end of the transaction. */
+	ended(end: EndCount): void;
+}
+
+/** One end, as the metrics count it. */
+export interface EndCount {
+	readonly lane: number;
+	readonly succeeded: boolean;
+	readonly runMs: number;
+	readonly cold: boolean;
 }
 
 export interface GroupCommitDeps {
@@ -51,6 +61,8 @@ export interface GroupCommitDeps {
 	readonly claim: (batch: Batch) => void;
 	/** Whether `claim` has anything to look at: spares an empty transaction. */
 	readonly claimable: () => boolean;
+	/** Writes the metrics of the ends of this transaction. */
+	readonly count: (ends: readonly EndCount[], now: number) => void;
 	/** Disk full: makes room for what must be recorded. Returns false where there was nothing left to free. */
 	readonly freeBallast: () => boolean;
 	/** The store failed in a way that cannot be gone on from. */
@@ -288,6 +300,7 @@ export class GroupCommit {
 
 class OpenBatch implements Batch {
 	readonly now: number;
+	readonly ends: EndCount[] = [];
 	#lanes: Lane[] = [];
 	#undos: (() => void)[] = [];
 	/** For after the commit. */
@@ -307,6 +320,10 @@ class OpenBatch implements Batch {
 
 	afterCommit(act: () => void): void {
 		this.acts.push(act);
+	}
+
+	ended(end: EndCount): void {
+		this.ends.push(end);
 	}
 
 	/** A batch for one savepoint. Lanes are touched once for the whole transaction, so it keeps their counts itself. */

@@ -16,6 +16,7 @@ import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
 import { GroupCommit, type Batch, type Item } from "./group-commit.ts";
 import { Lanes, type Lane } from "./lanes.ts";
+import { countEnds } from "./metrics.ts";
 import { Pruner } from "./prune.ts";
 import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
@@ -81,6 +82,7 @@ export class Queue {
 			defer: deps.defer,
 			claim: (batch) => this.#claimer.claim(batch),
 			claimable: () => this.#claimer.pending,
+			count: (ends, now) => countEnds(statements, ends, now),
 			freeBallast: deps.freeBallast,
 			broken: deps.broken,
 		});
@@ -317,11 +319,6 @@ export class Queue {
 	/** Something that the lane waited for may be there: a worker, a higher limit, an end of a pause. */
 	consider(lane: Lane): void {
 		this.#claimer.consider(lane);
-	}
-
-	/** Versions that queued or running rows are pinned to. */
-	versionsInUse(): Set<number> {
-		return new Set(this.#statements.versionsInUse.all().map((row) => row.version));
 	}
 
 	/** No new claims and no new work; answers of workers are still written. */

@@ -169,7 +169,7 @@ export class Settler {
 	#end(batch: Batch, row: Settleable, outcome: Outcome | Finding, state: State, error: ErrorRecord | undefined): void {
 		const { lane, ticket } = row;
 		const runMs = Math.max(0, batch.now - row.startedAt);
-		this.countEnd(batch, lane, state, runMs, ticket.cold);
+		batch.ended({ lane: lane.id, succeeded: state === "succeeded", runMs, cold: ticket.cold });
 		const result = state === "succeeded" && outcome.kind === "succeeded" ? outcome : undefined;
 		const queueWaitMs = Math.max(0, row.startedAt - Math.max(row.createdAt, row.runAt));
 		batch.afterCommit(() =>
@@ -187,12 +187,6 @@ export class Settler {
 		);
 	}
 
-	/** The metric of one end, in the commit that ends it. */
-	countEnd(batch: Batch, lane: Lane, state: State, runMs: number, cold: boolean): void {
-		const minute = Math.floor(batch.now / 60_000);
-		this.#deps.statements.metricAdd.run(lane.id, minute, state === "succeeded" ? 0 : 1, runMs, cold ? 1 : 0, batch.now);
-	}
-
 	/** The end of a row that never started (cancelled or expired in the queue). */
 	endQueued(
 		batch: Batch,
@@ -200,7 +194,7 @@ export class Settler {
 		state: State,
 		error: ErrorRecord,
 	): void {
-		this.countEnd(batch, row.lane, state, 0, false);
+		batch.ended({ lane: row.lane.id, succeeded: false, runMs: 0, cold: false });
 		batch.afterCommit(() =>
 			this.#deps.ended({
 				seq: row.seq,

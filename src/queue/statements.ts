@@ -52,8 +52,8 @@ export function prepareStatements(db: Database) {
 		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
 		bodyGet: db.prepare<[number], { bytes: Buffer }>("SELECT bytes FROM body WHERE id = +?"),
 		metricAdd: db.prepare(`
-			INSERT INTO metric (lane, minute, invocations, errors, run_ms, cold_starts, last_at) VALUES (?, ?, 1, ?, ?, ?, ?)
-			ON CONFLICT (lane, minute) DO UPDATE SET invocations = invocations + 1, errors = errors + excluded.errors,
+			INSERT INTO metric (lane, minute, invocations, errors, run_ms, cold_starts, last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (lane, minute) DO UPDATE SET invocations = invocations + excluded.invocations, errors = errors + excluded.errors,
 				run_ms = run_ms + excluded.run_ms, cold_starts = cold_starts + excluded.cold_starts, last_at = excluded.last_at`),
 		attemptInsert: db.prepare(`
 			INSERT INTO attempt (seq, attempt, outcome, started_at, finished_at, worker, cold, error)
@@ -103,9 +103,10 @@ export function prepareStatements(db: Database) {
 		eventList: db.prepare<[number], EventRow>(`
 			SELECT id, event_id AS eventId, type, source, data, created_at AS createdAt, invocations
 			FROM event ORDER BY id DESC LIMIT +?`),
-		eventDeleteBefore: db.prepare(
-			"DELETE FROM event WHERE id IN (SELECT id FROM event WHERE created_at < ? ORDER BY id LIMIT ?)",
-		),
+		/** Looks at the oldest alone: there is no index on the time, and none is needed. */
+		eventDeleteBefore: db.prepare(`
+			DELETE FROM event WHERE id IN
+				(SELECT id FROM (SELECT id, created_at FROM event ORDER BY id LIMIT ?) WHERE created_at < ?)`),
 
 		cronSlotInsert: db.prepare(
 			"INSERT OR IGNORE INTO cron_slot (schedule, slot, outcome, seq, decided_at) VALUES (?, ?, ?, ?, ?)",
@@ -116,19 +117,23 @@ export function prepareStatements(db: Database) {
 		cronSlotLastFired: db.prepare<[number], { seq: number; slot: number }>(
 			"SELECT seq, slot FROM cron_slot WHERE schedule = +? AND outcome = 'fired' ORDER BY slot DESC LIMIT 1",
 		),
-		/** Keeps each schedule's newest slots: they are its cursor and its overlap check. */
+		cronSlotScheduleNext: db.prepare<[number], { owner: number | null }>(
+			"SELECT MIN(schedule) AS owner FROM cron_slot WHERE schedule > ?",
+		),
 		cronSlotDeleteBefore: db.prepare(`
-			DELETE FROM cron_slot WHERE (schedule, slot) IN (
-				SELECT schedule, slot FROM cron_slot AS old WHERE slot < ?
-					AND EXISTS (SELECT 1 FROM cron_slot AS later WHERE later.schedule = old.schedule AND later.slot > old.slot
-						AND later.outcome = 'fired')
-				LIMIT +?)`),
+			DELETE FROM cron_slot WHERE (schedule, slot) IN
+				(SELECT schedule, slot FROM cron_slot WHERE schedule = ? AND slot < ? AND slot <> ? ORDER BY slot LIMIT ?)`),
 
 		metricSum: db.prepare<[number, number], MetricRow>(`
 			SELECT COALESCE(SUM(invocations), 0) AS invocations, COALESCE(SUM(errors), 0) AS errors,
 				COALESCE(SUM(run_ms), 0) AS runMs, COALESCE(SUM(cold_starts), 0) AS coldStarts, MAX(last_at) AS lastAt
 			FROM metric WHERE lane = +? AND minute >= +?`),
-		metricDeleteBefore: db.prepare("DELETE FROM metric WHERE minute < ?"),
+		metricLaneNext: db.prepare<[number], { owner: number | null }>(
+			"SELECT MIN(lane) AS owner FROM metric WHERE lane > ?",
+		),
+		metricDeleteBefore: db.prepare(`
+			DELETE FROM metric WHERE (lane, minute) IN
+				(SELECT lane, minute FROM metric WHERE lane = ? AND minute < ? ORDER BY minute LIMIT ?)`),
 
 		markGet: db.prepare<[string], { value: number }>("SELECT value FROM mark WHERE name = +?"),
 		markRaise: db.prepare(`
@@ -148,7 +153,6 @@ export function prepareStatements(db: Database) {
 		laneCountDelayed: db.prepare<[], { lane: number; count: number; keyed: number }>(`
 			SELECT lane, COUNT(*) AS count, SUM(lane_key <> '') AS keyed FROM invocation INDEXED BY invocation_due
 			WHERE state = 0 AND ready = 0 GROUP BY lane`),
-		versionsInUse: db.prepare<[], { version: number }>("SELECT DISTINCT version FROM invocation WHERE state IN (0, 1)"),
 
 		pruneList: db.prepare<[number, number], PruneRow>(`
 			SELECT seq, created_at AS createdAt, finished_at AS finishedAt, body_bytes AS bodyBytes, result_bytes AS resultBytes,

@@ -4,7 +4,16 @@
  * document says; nothing else of a line is changed.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+	copyFileSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -177,6 +186,8 @@ export class Reader implements AsyncDisposable {
 			cwd = join(this.folder, `apart-${this.#places}`);
 			mkdirSync(join(cwd, "functions"), { recursive: true });
 			copyFileSync(join(ROOT, "examples/functions/hello.ts"), join(cwd, "functions/hello.ts"));
+			const config = join(this.folder, "bunbase.json");
+			if (existsSync(config)) copyFileSync(config, join(cwd, "bunbase.json"));
 		}
 		const { BUNBASE_CONFIG: _, ...inherited } = process.env;
 		const child = spawn("/bin/sh", ["-c", line], {
@@ -217,10 +228,11 @@ export class Reader implements AsyncDisposable {
 	/** Runs what ends only when it is told to: waits until it has said `until`, then sends Ctrl-C. */
 	async runUntil(line: string, until: RegExp, options: { apart?: boolean } = {}): Promise<Ran> {
 		const running = this.begin(`exec ${this.here(line)}`, options.apart);
+		const wrote = (): string => running.out() + running.err();
 		try {
-			await waitFor(`${until} from ${line}, which wrote: ${running.err()}`, () =>
-				until.test(running.out() + running.err()),
-			);
+			await waitFor("its first words", () => until.test(wrote()) || running.child.exitCode !== null);
+		} catch (cause) {
+			throw new Error(`nothing like ${until} came from it, but: ${wrote()}`, { cause });
 		} finally {
 			running.child.kill("SIGINT");
 		}
@@ -233,7 +245,8 @@ export class Reader implements AsyncDisposable {
 			.replaceAll('"bunbase-functions/client"', JSON.stringify(pathToFileURL(join(ROOT, "src/sources/client.ts")).href))
 			.replaceAll('"bunbase-functions"', JSON.stringify(pathToFileURL(join(ROOT, "src/index.ts")).href))
 			.replaceAll("port: 8080", "port: 0")
-			.replaceAll('dataDir: "./data"', `dataDir: "./${name}-data"`);
+			.replaceAll('dataDir: "./data"', `dataDir: "./${name}-data"`)
+			.replaceAll(/socketSource\(\{ path: "[^"]*"/g, `socketSource({ path: "./${name}.sock"`);
 		const closes: string[] = [];
 		if (/\bengine = /.test(source) && !source.includes("engine.stop(")) closes.push("await engine.stop();");
 		if (/\bclient = /.test(source) && !source.includes("client.close(")) closes.push("client.close();");
@@ -245,4 +258,38 @@ export class Reader implements AsyncDisposable {
 /** The HTTP status that a curl line ended with. */
 export function statusOf(ran: Ran): number {
 	return Number(/^HTTP (\d{3})$/m.exec(ran.err)?.[1] ?? 0);
+}
+
+export interface Link {
+	/** Relative to the file that has it; empty for its own headings. */
+	readonly path: string;
+	/** Without "#". */
+	readonly anchor: string;
+	readonly line: number;
+}
+
+/** Links to files of the repository; not those to the web. */
+export function linksOf(file: string): Link[] {
+	const links: Link[] = [];
+	for (const [index, line] of readDocument(file).split("\n").entries()) {
+		for (const [, target = ""] of line.matchAll(/\]\(([^)\s]+)\)/g)) {
+			if (/^[a-z]+:/.test(target)) continue;
+			const [path = "", anchor = ""] = target.split("#");
+			links.push({ path, anchor, line: index + 1 });
+		}
+	}
+	return links;
+}
+
+/** Rows of all tables of a document, as trimmed cells. A `\|` inside a cell is a plain "|". */
+export function rowsOf(file: string): string[][] {
+	return readDocument(file)
+		.split("\n")
+		.filter((line) => /^\|.*\|$/.test(line) && !/^\|[\s|:-]+\|$/.test(line))
+		.map((line) =>
+			line
+				.slice(1, -1)
+				.split(/(?<!\\)\|/)
+				.map((cell) => cell.trim().replaceAll("\\|", "|")),
+		);
 }

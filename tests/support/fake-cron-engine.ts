@@ -1,0 +1,90 @@
+/**
+ * The part of an Engine that the cron source asks, with the rule that holds it together: a slot is decided at most
+ * once, and never before a later one. What a slot answers is the test's to say.
+ */
+import type { Engine, ScheduleRecord, SlotDecision } from "../../src/core/contracts.ts";
+import type { InvokeRequest } from "../../src/core/request.ts";
+
+export interface Fired {
+	readonly scheduleId: string;
+	readonly slot: number;
+	readonly decision: SlotDecision;
+	readonly request: InvokeRequest | undefined;
+	/** Wall clock when it was decided. */
+	readonly at: number;
+}
+
+export interface FakeCronEngine {
+	readonly engine: Engine;
+	readonly fired: Fired[];
+	/** Every call, also those that were decided before or threw. */
+	calls: number;
+	/** How often all schedules were listed. */
+	lists: number;
+	/** Throws, or answers what becomes of a slot. */
+	decide: (scheduleId: string, slot: number) => SlotDecision | Promise<SlotDecision>;
+	put(schedule: Partial<ScheduleRecord> & { readonly scheduleId: string; readonly cron: string }): void;
+	remove(scheduleId: string): void;
+	slots(scheduleId: string): number[];
+}
+
+export function fakeCronEngine(now: () => number): FakeCronEngine {
+	const schedules = new Map<string, ScheduleRecord>();
+	const cursors = new Map<string, number>();
+	const listeners = new Set<() => void>();
+	const fake: FakeCronEngine = {
+		fired: [],
+		calls: 0,
+		lists: 0,
+		decide: () => "fired",
+		engine: {
+			listSchedules() {
+				fake.lists += 1;
+				return [...schedules.values()].map((schedule) => ({
+					...schedule,
+					decidedUntil: Math.max(schedule.decidedUntil, cursors.get(schedule.scheduleId) ?? 0),
+				}));
+			},
+			onSchedulesChanged(listener: () => void) {
+				listeners.add(listener);
+				return () => listeners.delete(listener);
+			},
+			async fireSchedule(scheduleId: string, slot: number, request: InvokeRequest | undefined) {
+				fake.calls += 1;
+				const schedule = schedules.get(scheduleId);
+				if (schedule === undefined || schedule.paused) return undefined;
+				if ((cursors.get(scheduleId) ?? 0) >= slot) return undefined;
+				const decision = request === undefined ? "misfired" : await fake.decide(scheduleId, slot);
+				if ((cursors.get(scheduleId) ?? 0) >= slot) return undefined;
+				cursors.set(scheduleId, slot);
+				fake.fired.push({ scheduleId, slot, decision, request, at: now() });
+				return decision;
+			},
+		} as unknown as Engine,
+		put(schedule) {
+			schedules.set(schedule.scheduleId, {
+				functionId: "fn_1",
+				functionName: "f",
+				name: schedule.scheduleId,
+				timezone: "UTC",
+				misfire: "once",
+				overlap: "allow",
+				origin: "api",
+				paused: false,
+				nextDueAt: undefined,
+				lastSlotAt: undefined,
+				decidedUntil: now(),
+				data: undefined,
+				...schedules.get(schedule.scheduleId),
+				...schedule,
+			});
+			for (const listener of listeners) listener();
+		},
+		remove(scheduleId) {
+			schedules.delete(scheduleId);
+			for (const listener of listeners) listener();
+		},
+		slots: (scheduleId) => fake.fired.filter((each) => each.scheduleId === scheduleId).map((each) => each.slot),
+	};
+	return fake;
+}
