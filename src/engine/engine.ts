@@ -74,7 +74,7 @@ class RunningEngine implements EngineHandle {
 	}
 
 	start(): Promise<void> {
-		this.#starting ??= this.#start();
+		this.#starting ??= this.#stopping === undefined ? this.#start() : Promise.reject(stopping());
 		return this.#starting;
 	}
 
@@ -82,31 +82,48 @@ class RunningEngine implements EngineHandle {
 		const bunPath = findBun(this.#options.bunPath);
 		const { dataDir, durability } = this.#options;
 		const folder = openDataFolder({ dataDir, durability, environment: this.#environment });
+		let parts: Parts | undefined;
 		try {
 			// E3: every worker of an earlier daemon is gone before anything may run again.
 			const orphans = await sweepOrphans(folder.instanceId);
-			this.#parts = await this.#recover(folder, bunPath, orphans);
-			for (const source of this.#context.sources) await source.start(this);
-			this.#parts.maintenance.start();
+			parts = this.#assemble(folder, bunPath);
+			await this.#recover(parts, orphans);
+			this.#parts = parts;
+			for (const source of this.#context.sources) {
+				this.#refuseIfStopping();
+				await source.start(this);
+			}
+			this.#refuseIfStopping();
+			parts.maintenance.start();
 		} catch (error) {
-			if (this.#parts === undefined) folder.close();
-			else await this.#close(this.#parts, 0);
+			// Nothing of it may stay: no worker, no timer, no lock.
+			if (parts === undefined) folder.close();
+			else await this.#close(parts, 0);
+			this.#parts = undefined;
 			throw error;
 		}
 	}
 
-	async #recover(folder: DataFolder, bunPath: string, orphans: number): Promise<Parts> {
-		const environment = this.#environment;
-		const parts = assemble({
+	/** A stop that was asked for during the start ends it at the next of its steps. */
+	#refuseIfStopping(): void {
+		if (this.#stopping !== undefined) throw stopping();
+	}
+
+	#assemble(folder: DataFolder, bunPath: string): Parts {
+		return assemble({
 			options: this.#options,
-			environment,
+			environment: this.#environment,
 			folder,
 			bunPath,
 			startedAt: this.#startedAt,
 			draining: () => this.#stopping !== undefined,
 			broken: (error) => this.#break(error),
 		});
-		const { registry } = parts;
+	}
+
+	async #recover(parts: Parts, orphans: number): Promise<void> {
+		const environment = this.#environment;
+		const { registry, folder } = parts;
 		await parts.bundles.sweep((functionId, version) => registry.find(functionId)?.versions.has(version) === true);
 		const recovered = parts.queue.recover();
 		if (folder.unclean)
@@ -118,12 +135,17 @@ class RunningEngine implements EngineHandle {
 			startedAt: this.#startedAt,
 			version: VERSION,
 		});
-		return parts;
 	}
 
 	stop(): Promise<void> {
-		this.#stopping ??= this.#parts === undefined ? Promise.resolve() : this.#close(this.#parts, this.#options.drainMs);
+		this.#stopping ??= this.#stop();
 		return this.#stopping;
+	}
+
+	async #stop(): Promise<void> {
+		// A start under way sees that it is unwanted, closes what it opened, and says so itself.
+		await this.#starting?.catch(() => undefined);
+		if (this.#parts !== undefined) await this.#close(this.#parts, this.#options.drainMs);
 	}
 
 	/** E4. */

@@ -45,7 +45,8 @@ export class Invocations {
 		});
 	}
 
-	#endedOf(invocationId: string): Contract.Ended {
+	/** A promise, because a damaged record is this caller's answer and must not throw into the commit that told it. */
+	async #endedOf(invocationId: string): Promise<Contract.Ended> {
 		const { state, result, error, runMs } = this.#deps.queue.read.record(invocationId);
 		return { invocationId, state, result, error, executionMs: runMs ?? 0 };
 	}

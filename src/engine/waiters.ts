@@ -10,9 +10,14 @@ export type Waiter = (end: Ended | EngineError) => void;
 
 export class Waiters {
 	readonly #byId = new Map<string, Set<Waiter>>();
+	#abandoned = false;
 
-	/** Returns how to stop waiting. */
+	/** Returns how to stop waiting. After `abandon` the waiter is told at once, though never inside this call. */
 	add(invocationId: string, waiter: Waiter): () => void {
+		if (this.#abandoned) {
+			queueMicrotask(() => waiter(stopping(invocationId)));
+			return () => undefined;
+		}
 		let set = this.#byId.get(invocationId);
 		if (set === undefined) {
 			set = new Set();
@@ -34,19 +39,21 @@ export class Waiters {
 
 	/** The daemon stops: every waiter is told that the work outlives the wait. */
 	abandon(): void {
+		this.#abandoned = true;
 		const all = [...this.#byId];
 		this.#byId.clear();
-		for (const [invocationId, set] of all) {
-			const error = new EngineError(
-				"SHUTTING_DOWN",
-				`the daemon is stopping; ${invocationId} is kept and goes on after the next start; await it by its id`,
-				{ invocationId, retryAfterSeconds: 5 },
-			);
-			for (const waiter of set) waiter(error);
-		}
+		for (const [invocationId, set] of all) for (const waiter of set) waiter(stopping(invocationId));
 	}
 
 	get size(): number {
 		return this.#byId.size;
 	}
+}
+
+function stopping(invocationId: string): EngineError {
+	return new EngineError(
+		"SHUTTING_DOWN",
+		`the daemon is stopping; ${invocationId} is kept and goes on after the next start; await it by its id`,
+		{ invocationId, retryAfterSeconds: 5 },
+	);
 }

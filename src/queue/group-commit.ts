@@ -71,6 +71,8 @@ export interface GroupCommitDeps {
 
 /** Items of one transaction: bounds how long a turn blocks the loop (about 10 ms). */
 const ITEMS_MAX = 512;
+/** A transaction of this many items means load. */
+const BUSY_ITEMS = 8;
 /** How soon answers that could not be written are tried again. */
 const BLOCKED_RETRY_MS = 250;
 /** Bounds a last flush whose callbacks go on asking for more. */
@@ -93,6 +95,8 @@ export class GroupCommit {
 	#settles: Item[] = [];
 	#others: Item[] = [];
 	#scheduled = false;
+	/** Items of the last transaction. */
+	#lastItems = 0;
 	#broken: EngineError | undefined;
 	#blockedTimer: Timer | undefined;
 	commits = 0;
@@ -121,7 +125,11 @@ export class GroupCommit {
 	wake(): void {
 		if (this.#scheduled || this.#broken !== undefined) return;
 		this.#scheduled = true;
-		this.#deps.defer(() => this.flush());
+		const { defer } = this.#deps;
+		// Under load one more turn is waited for: it gathers a third more for each fsync (30 → 38 invocations a commit at
+		// 100 callers) and costs a lone caller nothing.
+		if (this.#lastItems >= BUSY_ITEMS) defer(() => defer(() => this.flush()));
+		else defer(() => this.flush());
 	}
 
 	get idle(): boolean {
@@ -133,6 +141,7 @@ export class GroupCommit {
 		this.#scheduled = false;
 		if (this.#broken !== undefined) return;
 		const items = this.#take();
+		this.#lastItems = items.length;
 		if (items.length > 0 || this.#deps.claimable()) this.#run(items, "together");
 		if (this.#settles.length + this.#others.length > 0 && this.#blockedTimer === undefined) this.wake();
 	}
@@ -144,7 +153,7 @@ export class GroupCommit {
 	}
 
 	#run(items: readonly Item[], mode: Mode): void {
-		const { environment, claim, claimable } = this.#deps;
+		const { environment, claim, claimable, count } = this.#deps;
 		const batch = new OpenBatch(environment.clock.now());
 		const written: Item[] = [];
 		const refused: [Item, EngineError][] = [];
@@ -162,6 +171,7 @@ export class GroupCommit {
 				}
 			}
 			if (mode !== "answers") claim(batch);
+			if (batch.ends.length > 0) count(batch.ends, batch.now);
 			this.#commit.run();
 		} catch (error) {
 			batch.undo();
@@ -334,6 +344,7 @@ class OpenBatch implements Batch {
 	absorb(inner: OpenBatch): void {
 		this.#undos.push(...inner.#undos);
 		this.acts.push(...inner.acts);
+		this.ends.push(...inner.ends);
 	}
 
 	keep(): void {

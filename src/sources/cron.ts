@@ -14,7 +14,7 @@ import type { InvokeRequest } from "../core/request.ts";
 
 /** A slot that is older than this when it is looked at was missed, not late. */
 const LATE_MS = 1_000;
-/** A jump of the wall clock is noticed within this. */
+/** A jump of the wall clock is noticed within this; a slot that could not be decided is tried again after it. */
 const LOOK_MS_MAX = 1_000;
 const encoder = new TextEncoder();
 
@@ -23,6 +23,8 @@ interface Armed {
 	readonly schedule: ScheduleRecord;
 	readonly spec: CronSpec;
 	next: number | undefined;
+	/** Its slot could not be decided (a full disk, no active version): not tried again before this monotonic time. */
+	notBefore: number;
 }
 
 export function cronSource(environment: Environment): Source {
@@ -66,10 +68,10 @@ class CronSource implements Source {
 			const known = this.#armed.get(schedule.scheduleId);
 			const spec = { expression: schedule.cron, timezone: schedule.timezone };
 			if (known !== undefined && known.spec.expression === spec.expression && known.spec.timezone === spec.timezone) {
-				armed.set(schedule.scheduleId, { schedule, spec, next: known.next });
+				armed.set(schedule.scheduleId, { schedule, spec, next: known.next, notBefore: known.notBefore });
 			} else {
 				// What was missed while nobody looked is due now.
-				armed.set(schedule.scheduleId, { schedule, spec, next: this.#next(spec, schedule.decidedUntil) });
+				armed.set(schedule.scheduleId, { schedule, spec, next: this.#next(spec, schedule.decidedUntil), notBefore: 0 });
 			}
 		}
 		this.#armed = armed;
@@ -90,12 +92,15 @@ class CronSource implements Source {
 
 	#arm(): void {
 		this.#timer?.cancel();
-		let earliest = Number.POSITIVE_INFINITY;
-		for (const { next } of this.#armed.values()) if (next !== undefined && next < earliest) earliest = next;
-		if (earliest === Number.POSITIVE_INFINITY) return;
 		const { clock } = this.#environment;
-		const wait = Math.min(Math.max(0, earliest - clock.now()), LOOK_MS_MAX);
-		this.#timer = clock.setTimer(wait, () => this.#look());
+		const now = clock.now();
+		const monotonic = clock.monotonic();
+		let wait = Number.POSITIVE_INFINITY;
+		for (const { next, notBefore } of this.#armed.values()) {
+			if (next !== undefined) wait = Math.min(wait, Math.max(next - now, notBefore - monotonic));
+		}
+		if (wait === Number.POSITIVE_INFINITY) return;
+		this.#timer = clock.setTimer(Math.min(Math.max(0, wait), LOOK_MS_MAX), () => this.#look());
 	}
 
 	#look(): void {
@@ -108,15 +113,18 @@ class CronSource implements Source {
 
 	async #fireDue(): Promise<void> {
 		const now = this.#environment.clock.now();
-		const due = [...this.#armed.values()].filter((armed) => armed.next !== undefined && armed.next <= now);
+		const monotonic = this.#environment.clock.monotonic();
+		const due = [...this.#armed.values()].filter(
+			({ next, notBefore }) => next !== undefined && next <= now && notBefore <= monotonic,
+		);
 		await Promise.all(due.map((armed) => this.#fireSchedule(armed, now)));
 	}
 
 	async #fireSchedule(armed: Armed, now: number): Promise<void> {
-		const slots = slotsUntil(armed, now);
-		const last = slots.at(-1);
-		if (last === undefined) return;
 		try {
+			const slots = slotsUntil(armed, now);
+			const last = slots.at(-1);
+			if (last === undefined) return;
 			for (const slot of slotsToDecide(slots, armed.schedule.misfire, now)) {
 				await this.#engine?.fireSchedule(
 					armed.schedule.scheduleId,
@@ -125,12 +133,16 @@ class CronSource implements Source {
 				);
 			}
 			armed.next = this.#next(armed.spec, last);
+			armed.notBefore = 0;
 		} catch (error) {
-			// Nothing was decided that is not in the table; the next look tries again.
-			this.#environment.logger.warn(
-				{ schedule: armed.schedule.scheduleId, error: messageOf(error) },
-				"a slot could not be decided",
-			);
+			// Nothing was decided that is not in the table; a later look tries again, and is silent about it.
+			if (armed.notBefore === 0) {
+				this.#environment.logger.warn(
+					{ schedule: armed.schedule.scheduleId, error: messageOf(error) },
+					"a slot could not be decided; it is tried again each second",
+				);
+			}
+			armed.notBefore = this.#environment.clock.monotonic() + LOOK_MS_MAX;
 		}
 	}
 }

@@ -55,6 +55,8 @@ test("an answer that cannot be stored ends its invocation as failed, and its nei
 	q.turn();
 	assert.equal(q.state(good), "succeeded");
 	assert.equal(q.state(bad), "failed", "it does not run for ever in the books");
+	const { invocations, errors } = q.queue.read.metrics(1, "minute");
+	assert.deepEqual({ invocations, errors }, { invocations: 2, errors: 1 }, "each end is counted once");
 	q.checkCounts();
 	assert.ok(q.logged.length > 0, "it is told");
 });
@@ -107,7 +109,7 @@ test("an I/O error that shows only while items are tried one by one is an I/O er
 	assert.ok(claim !== undefined);
 	let times = 0;
 	// Once in the batch that the bad item fails, then among the items that are tried one by one.
-	const insert = failStatement(q.db, /INSERT INTO metric/, "SQLITE_IOERR_READ", () => (times += 1) === 2);
+	const insert = failStatement(q.db, /SET state = 2/, "SQLITE_IOERR_READ", () => (times += 1) === 2);
 	const bad = { ...q.submission(0), version: "no integer" as unknown as number };
 	q.queue.enqueue(
 		bad,

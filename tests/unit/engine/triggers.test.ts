@@ -1,0 +1,68 @@
+/** Schedules in the engine: what a list costs, and that it is not out of date. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { silentLogger, silentProbe, type Environment } from "../../../src/core/environment.ts";
+import { Triggers, type TriggersDeps } from "../../../src/engine/triggers.ts";
+import { createFakeClock } from "../../support/fake-clock.ts";
+
+const NOON = Date.UTC(2026, 5, 1, 12);
+const HOUR = 3_600_000;
+
+function scene(rows: Record<string, unknown>[]) {
+	const clock = createFakeClock(NOON);
+	const environment: Environment = { clock, random: { next: () => 0 }, probe: silentProbe, logger: silentLogger };
+	const registry = { byId: () => ({ functionId: "fn_1", name: "f" }) };
+	const store = { listSchedules: () => rows.map((row) => ({ ...row })) };
+	const queue = { lastSlot: () => undefined };
+	const triggers = new Triggers({ environment, registry, store, queue } as unknown as TriggersDeps);
+	return { clock, triggers };
+}
+
+function row(index: number, cron: string): Record<string, unknown> {
+	return {
+		id: index,
+		scheduleId: `sch_${index}`,
+		function: 1,
+		name: `s${index}`,
+		cron,
+		timezone: "Europe/Berlin",
+		misfire: "once",
+		overlap: "skip",
+		origin: "api",
+		paused: false,
+		data: undefined,
+		effectiveAt: NOON,
+	};
+}
+
+test("the next due time follows the clock in both directions, and a changed expression", () => {
+	const rows = [row(1, "0 * * * *")];
+	const { clock, triggers } = scene(rows);
+	const next = (): number | undefined => triggers.list(undefined)[0]?.nextDueAt;
+	assert.equal(next(), NOON + HOUR);
+	assert.equal(next(), NOON + HOUR);
+	clock.jumpWall(HOUR - 1);
+	assert.equal(next(), NOON + HOUR);
+	clock.jumpWall(1);
+	assert.equal(next(), NOON + 2 * HOUR);
+	clock.jumpWall(-3 * HOUR);
+	assert.equal(next(), NOON - HOUR);
+	rows[0] = row(1, "30 * * * *");
+	triggers.schedulesChanged();
+	assert.equal(next(), NOON - 2 * HOUR + HOUR / 2);
+});
+
+test("a change of one schedule does not work out the next time of thousands", () => {
+	const rows = Array.from({ length: 3_000 }, (_, index) => row(index, `${index % 60} ${index % 24} * * ${index % 7}`));
+	const { triggers } = scene(rows);
+	const timed = (): number => {
+		const from = performance.now();
+		assert.equal(triggers.list(undefined).length, rows.length);
+		return performance.now() - from;
+	};
+	const first = timed();
+	rows.push(row(3_000, "* * * * *"));
+	triggers.schedulesChanged();
+	const second = timed();
+	assert.ok(second < first / 5, `first ${first.toFixed(0)} ms, after a change ${second.toFixed(0)} ms`);
+});
