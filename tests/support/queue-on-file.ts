@@ -204,7 +204,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 		},
 		id(...submissions) {
 			const answer = harness.accept(...submissions)[0];
-			assert.ok(answer !== undefined && !(answer instanceof EngineError), String(answer));
+			assert.ok(answer !== undefined && !(answer instanceof EngineError), `accepted, got ${JSON.stringify(answer)}`);
 			return answer.invocationId;
 		},
 		settle(claim, outcome = OK) {
@@ -256,7 +256,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
  * No page may be added to the file from now on, so SQLite answers SQLITE_FULL as on a full disk. The free pages of
  * earlier deletes are used up first, because SQLite would take those.
  */
-export function fillDisk(db: Database): { free(pages?: number): void } {
+export function fillDisk(db: Database): { free: (pages?: number) => void } {
 	const count = (name: string): number => Number(db.pragma(name, { simple: true }));
 	db.pragma(`max_page_count = ${count("page_count")}`);
 	return {

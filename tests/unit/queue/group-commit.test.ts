@@ -124,7 +124,7 @@ test("an I/O error that shows only while items are tried one by one is an I/O er
 });
 
 test("a full disk refuses accepts with STORAGE_FULL and Retry-After, and records answers after the ballast is freed", () => {
-	let disk: { free(pages?: number): void } | undefined;
+	const disk: { free?: (pages?: number) => void } = {};
 	let freed = 0;
 	using q = queueOnFile({
 		lanes: [{ limit: 3 }],
@@ -132,7 +132,7 @@ test("a full disk refuses accepts with STORAGE_FULL and Retry-After, and records
 			freeBallast() {
 				freed += 1;
 				if (freed > 1) return false;
-				disk?.free(200);
+				disk.free?.(200);
 				return true;
 			},
 		},
@@ -140,7 +140,7 @@ test("a full disk refuses accepts with STORAGE_FULL and Retry-After, and records
 	q.accept(q.submission(0), q.submission(0), q.submission(0), q.submission(0));
 	const before = q.sent.slice();
 	assert.equal(before.length, 3);
-	disk = fillDisk(q.db);
+	disk.free = fillDisk(q.db).free;
 	const answers = before.map((claim) => q.settle(claim, LARGE));
 	const refused = q.accept(q.submission(0, { body: FULL_BODY }));
 	const error = refusedWith(refused[0], "STORAGE_FULL");
