@@ -20,11 +20,12 @@ import {
 } from "./index.ts";
 import { failureOf, renderFailure } from "./sources/cli-errors.ts";
 import type { ServeFlags } from "./sources/cli-flags.ts";
+import { terminalLogger } from "./terminal-logger.ts";
 
 export async function serve(flags: ServeFlags, host: ProcessHost): Promise<number> {
 	const from = host.clock.monotonic();
 	return withSettings(flags, host, undefined, async (settings) => {
-		const logger = systemLogger(settings.logLevel);
+		const logger = loggerOf(settings.logLevel);
 		for (const warning of settings.warnings) logger.warn({}, warning);
 		const { engine, http } = assemble(settings, logger);
 		try {
@@ -58,7 +59,7 @@ export async function serve(flags: ServeFlags, host: ProcessHost): Promise<numbe
 export async function dev(paths: readonly string[], flags: ServeFlags, host: ProcessHost): Promise<number> {
 	return withSettings(flags, host, { dataDir: "./.bunbase" }, async (settings) => {
 		const { runDev } = await import("./sources/cli-dev.ts");
-		const logger = systemLogger(flags.logLevel ?? "error");
+		const logger = loggerOf(flags.logLevel ?? "error");
 		const { engine, http } = assemble(settings, logger);
 		try {
 			await engine.start();
@@ -124,6 +125,11 @@ async function tellStartFailure(error: unknown, host: ProcessHost, logger: Logge
 			messageOf(error),
 		);
 	return failure.code === "BAD_CONFIG" ? EXIT.config : failure.exitCode;
+}
+
+/** Readable for a person who watches; JSON for whatever collects it. */
+function loggerOf(level: string): Logger {
+	return process.stderr.isTTY ? terminalLogger(level, (line) => process.stderr.write(line)) : systemLogger(level);
 }
 
 function signalled(interrupted: AbortSignal): Promise<string> {

@@ -53,5 +53,6 @@ export { EngineError, type ErrorCode } from "./core/errors.ts";
 export type * from "./core/contracts.ts";
 export type { Environment, Logger } from "./core/environment.ts";
 export type { InvokeRequest, Pairs, SourceKind } from "./core/request.ts";
+export type { Context, Handler } from "./core/handler.ts";
 export type { FunctionConfig, FunctionLimits, ResolvedConfig, ScheduleConfig } from "./core/function-config.ts";
 export type { State } from "./core/invocation.ts";

@@ -9,7 +9,7 @@ import type {
 } from "../core/contracts.ts";
 import { EngineError, type ErrorRecord } from "../core/errors.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
-import { isTerminal, STATE_CODE, stateOf, type State } from "../core/invocation.ts";
+import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
 import type { Database, Statement } from "../store/index.ts";
@@ -22,6 +22,8 @@ export interface Names {
 }
 
 const NOTHING = new Uint8Array();
+/** Rows that a list of one state looks through before it asks the index: 0.5 ms. */
+const LOOKED_THROUGH = 10_000;
 const PERIOD_MINUTES: Readonly<Record<MetricsPeriod, number>> = { minute: 1, hour: 60, day: 24 * 60 };
 
 export class Reader {
@@ -30,7 +32,7 @@ export class Reader {
 	readonly #names: Names;
 	readonly #retentionMs: number;
 	readonly #now: () => number;
-	readonly #listByState = new Map<string, Statement>();
+	readonly #listByState = new Map<string, Statement<unknown[], InvocationRow>>();
 
 	constructor(db: Database, statements: Statements, names: Names, retentionMs: number, now: () => number) {
 		this.#db = db;
@@ -210,24 +212,34 @@ export class Reader {
 	}
 
 	#rows(lane: number | undefined, state: State | undefined, before: number, limit: number): InvocationRow[] {
-		if (state !== undefined) {
-			const parameters = lane === undefined ? [before, limit] : [lane, before, limit];
-			return this.#listState(state, lane !== undefined).all(...parameters) as InvocationRow[];
-		}
+		if (state !== undefined) return this.#rowsOfState(state, lane, before, limit);
 		return lane === undefined
 			? this.#statements.invocationList.all(before, limit)
 			: this.#statements.invocationListLane.all(lane, before, limit);
 	}
 
-	/** One statement for each state, with the state as a literal, so that its partial index may serve it. */
-	#listState(state: State, byLane: boolean): Statement {
-		const key = `${state}${byLane}`;
+	/**
+	 * Among the newest rows by looking at each, then through the index of the state: a state that many rows have fills
+	 * the page from the first, and one that few rows have is a small index. Without it, a look at what runs read every
+	 * row that ever ended: 7 ms for 200,000 small ones, 20 ms in one lane.
+	 */
+	#rowsOfState(state: State, lane: number | undefined, before: number, limit: number): InvocationRow[] {
+		const until = Math.min(before, this.#highestSeq() + 1);
+		const from = state === "succeeded" ? 0 : Math.max(0, until - LOOKED_THROUGH);
+		const lanes = lane === undefined ? [] : [lane];
+		const recent = this.#listState(state, lane !== undefined, "recent").all(...lanes, from, until, limit);
+		if (from === 0 || recent.length === limit) return recent;
+		const older = this.#listState(state, lane !== undefined, "older");
+		const part = [...lanes, from];
+		return recent.concat(older.all(...part, ...(state === "queued" ? part : []), limit - recent.length));
+	}
+
+	/** One statement for each, with the state as a literal, so that its partial index may serve it. */
+	#listState(state: State, byLane: boolean, which: "recent" | "older"): Statement<unknown[], InvocationRow> {
+		const key = `${state} ${byLane} ${which}`;
 		let statement = this.#listByState.get(key);
 		if (statement === undefined) {
-			const unsuccessful = isTerminal(state) && state !== "succeeded" ? "AND state >= 3" : "";
-			statement = this.#db.prepare(`SELECT ${SUMMARY_COLUMNS} FROM invocation
-				WHERE state = ${STATE_CODE[state]} ${unsuccessful} ${byLane ? "AND lane = ?" : ""} AND seq < ?
-				ORDER BY seq DESC LIMIT ?`);
+			statement = this.#db.prepare(which === "recent" ? listRecent(state, byLane) : listOlder(state, byLane));
 			this.#listByState.set(key, statement);
 		}
 		return statement;
@@ -243,6 +255,27 @@ export class Reader {
 		if (row === undefined) throw new Error("an aggregate has one row");
 		return row;
 	}
+}
+
+function listRecent(state: State, byLane: boolean): string {
+	return `SELECT ${SUMMARY_COLUMNS} FROM invocation ${byLane ? "INDEXED BY invocation_by_lane" : "NOT INDEXED"}
+		WHERE state = ${STATE_CODE[state]} ${byLane ? "AND lane = ?" : ""} AND seq >= ? AND seq < ?
+		ORDER BY seq DESC LIMIT ?`;
+}
+
+function listOlder(state: State, byLane: boolean): string {
+	const where = `${byLane ? "AND lane = ?" : ""} AND seq < ?`;
+	if (state === "queued") {
+		return `SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq IN (
+			SELECT seq FROM (
+				SELECT seq FROM invocation INDEXED BY invocation_ready WHERE state = 0 AND ready = 1 ${where}
+				UNION ALL SELECT seq FROM invocation INDEXED BY invocation_due WHERE state = 0 AND ready = 0 ${where})
+			ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC`;
+	}
+	const index = state === "running" ? "invocation_running" : "invocation_unsuccessful";
+	const implied = state === "running" ? "" : "AND state >= 3";
+	return `SELECT ${SUMMARY_COLUMNS} FROM invocation INDEXED BY ${index}
+		WHERE state = ${STATE_CODE[state]} ${implied} ${where} ORDER BY seq DESC LIMIT ?`;
 }
 
 export function eventRecord(row: EventRow): EventRecord {

@@ -45,7 +45,8 @@ const ADVICE: Partial<Readonly<Record<ErrorCode, string>>> = {
 	VERSION_CONFLICT: "leave --version away, and the next free one is taken",
 	IDEMPOTENCY_CONFLICT: "use another --idempotency-key, or send the very same request",
 	BUILD_FAILED: "mend the source; the active version has not changed",
-	BAD_BUNDLE: "export a function as default: export default async function handler(req, ctx) { … }",
+	BAD_BUNDLE:
+		"give a file, or a folder with index.ts, that exports a function: export default async function handler(req, ctx) { … }",
 	BAD_SCHEDULE: "use five fields (or six with leading seconds) and an IANA time zone: '0 9 * * 1-5' Europe/Berlin",
 	LANE_FULL: "try again later, or raise maxQueued with `bunbase configure NAME maxQueued=…`",
 	STORAGE_FULL: "free disk space under the daemon's data folder; running work still records",

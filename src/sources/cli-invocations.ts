@@ -222,7 +222,7 @@ function failureText(session: Session, record: Wire): string {
 	const state = text(record["state"]);
 	const attempt = number(record["attempt"]) ?? 0;
 	const what = `${name === "" ? "" : `${name}: `}${text(error["message"])}`;
-	const stack = text(error["stack"]);
+	const stack = framesOf(text(error["stack"]));
 	const id = text(record["invocation_id"]);
 	return [
 		`${paint(["red", "bold"], "error")}: ${text(record["function_name"])} ${state}: ${plain(what)}`,
@@ -231,6 +231,12 @@ function failureText(session: Session, record: Wire): string {
 		`  try: bunbase logs ${id}; run it again with bunbase retry ${id}`,
 		"",
 	].join("\n");
+}
+
+/** The frames of the function itself: its message is told already, and the engine's own frames help nobody. */
+function framesOf(stack: string): string {
+	const lines = stack.split("\n");
+	return lines.filter((line) => /^\s+at /.test(line) && !/[\\/](src|dist)[\\/]runtime[\\/]/.test(line)).join("\n");
 }
 
 interface ListOptions {

@@ -11,7 +11,7 @@ export function addOperatingCommands(program: Command, run: Run): void {
 		.summary("queues of functions")
 		.description("Each function's lane: its queue with its limit.");
 	lanes
-		.command("list")
+		.command("list", { isDefault: true })
 		.description("List lanes: what runs, what waits, and why nothing starts.")
 		.action(run(listLanes));
 	for (const paused of [true, false]) {

@@ -22,7 +22,7 @@ interface PutOptions {
 export function addTriggerCommands(program: Command, run: Run): void {
 	const schedules = program.command("schedules").summary("cron schedules").description("Cron schedules of functions.");
 	schedules
-		.command("list")
+		.command("list", { isDefault: true })
 		.description("List schedules and when they fire next.")
 		.argument("[name]", "only of this function")
 		.action(run(listSchedules));
@@ -76,7 +76,7 @@ export function addTriggerCommands(program: Command, run: Run): void {
 		.option("--source <source>", "who emits it")
 		.action(run(emit));
 	events
-		.command("list")
+		.command("list", { isDefault: true })
 		.description("List the newest events.")
 		.option("-n, --limit <number>", "how many", integer, LIMITS.listPageDefault)
 		.action(run(listEvents));

@@ -1,0 +1,25 @@
+/** The daemon's log for somebody who watches it in a terminal: one readable line each. Everywhere else it is JSON (pino). */
+import { styleText } from "node:util";
+import type { Logger } from "./core/environment.ts";
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+const COLOURS = { debug: "gray", info: "green", warn: "yellow", error: "red" } as const;
+type Level = (typeof LEVELS)[number];
+
+export function terminalLogger(level: string, write: (line: string) => void): Logger {
+	const from = LEVELS.indexOf(level as Level);
+	const log =
+		(at: Level) =>
+		(fields: object, message: string): void => {
+			if (LEVELS.indexOf(at) < from) return;
+			const time = styleText("gray", new Date().toTimeString().slice(0, 8));
+			const told = Object.entries(fields).map(([key, value]) => ` ${styleText("gray", `${key}=`)}${textOf(value)}`);
+			write(`${time} ${styleText(COLOURS[at], at.padEnd(5))} ${message}${told.join("")}\n`);
+		};
+	return { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") };
+}
+
+function textOf(value: unknown): string {
+	if (value instanceof Error) return value.stack ?? value.message;
+	return typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+}
