@@ -233,10 +233,14 @@ function failureText(session: Session, record: Wire): string {
 	].join("\n");
 }
 
-/** The frames of the function itself: its message is told already, and the engine's own frames help nobody. */
+/** Frames under the handler: the runtime that called it, and the engine of JavaScript below. */
+const BELOW_HANDLER = /[\\/](?:src|dist)[\\/](?:runtime|protocol)[\\/]|\((?:node:|native)/;
+
+/** The function's own frames: its message is told already, and who called it is no news. */
 function framesOf(stack: string): string {
-	const lines = stack.split("\n");
-	return lines.filter((line) => /^\s+at /.test(line) && !/[\\/](src|dist)[\\/]runtime[\\/]/.test(line)).join("\n");
+	const frames = stack.split("\n").filter((line) => /^\s+at /.test(line));
+	while (BELOW_HANDLER.test(frames.at(-1) ?? "")) frames.pop();
+	return frames.join("\n");
 }
 
 interface ListOptions {
