@@ -16,6 +16,8 @@ export const LOADS = [
 	{ callers: 100, sockets: 4 },
 ] as const;
 const HTTP_CALLERS = 100;
+/** As the floor has: all callers in one worker. With the default limits 100 callers are spread over four. */
+const ONE_WORKER = { maxWorkers: 1, workerConcurrency: 128 };
 export const BODY_BYTES = 64;
 
 export const roundTrips: Scenario = {
@@ -25,7 +27,8 @@ export const roundTrips: Scenario = {
 		mkdirSync(folder);
 		await using floor = await startFloor(folder, context.bunPath);
 		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
-		await daemon.deploy("echo", "echo");
+		await daemon.deploy("echo", "echo", ONE_WORKER);
+		await daemon.deploy("echo", "echo-spread");
 		const common = {
 			functionId: "echo",
 			warmupMs: context.warmupMs,
@@ -34,6 +37,7 @@ export const roundTrips: Scenario = {
 		};
 		const runs = LOADS.map((load) => ({ ...load, floor: [] as Driven[], engine: [] as Driven[] }));
 		const http: Driven[] = [];
+		const spread: Driven[] = [];
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const run of runs) {
 				const load = { ...common, kind: "socket", callers: run.callers, sockets: run.sockets } as const;
@@ -41,6 +45,9 @@ export const roundTrips: Scenario = {
 				run.engine.push(await runDriver({ ...load, path: daemon.socketPath }));
 				note(context, round, `${run.callers} callers`, run.floor.at(-1), run.engine.at(-1));
 			}
+			const load = { ...common, kind: "socket", callers: 100, sockets: 4, functionId: "echo-spread" } as const;
+			spread.push(await runDriver({ ...load, path: daemon.socketPath }));
+			note(context, round, "100 callers, four workers", undefined, spread.at(-1));
 			const { host, port } = daemon.http;
 			http.push(await runDriver({ ...common, kind: "http", host, port, callers: HTTP_CALLERS, sockets: HTTP_CALLERS }));
 			note(context, round, "HTTP", undefined, http.at(-1));
@@ -71,6 +78,12 @@ export const roundTrips: Scenario = {
 				unit: "/s",
 				...against(hundred, (driven) => driven.perSecond),
 				limit: { of: "ratio", atLeast: 0.6 },
+			},
+			{
+				name: "throughput, 100 callers, four workers",
+				unit: "/s",
+				measured: median(spread.map((driven) => driven.perSecond)),
+				base: { name: "floor", value: median(hundred.floor.map((driven) => driven.perSecond)) },
 			},
 			{ name: "round trip, 100 callers, p99", unit: "ms", ...against(hundred, (driven) => driven.p99) },
 			{
