@@ -54,6 +54,7 @@ export function openQueueRig(dataDir: string, lanes: number): QueueRig {
 		database: folder.queue,
 		environment,
 		slots: {
+			isStuck: () => false,
 			reserve() {
 				if (taken >= rig.slots) return undefined;
 				taken += 1;

@@ -27,6 +27,12 @@ export class Dispatcher implements Slots {
 		return pool.reserve(registry.versionById(version).spec, need);
 	}
 
+	isStuck(version: number): boolean {
+		const { registry, pool } = this.#deps;
+		const { entry, spec } = registry.versionById(version);
+		return entry.active?.id !== version && pool.blocked(spec.key) !== undefined;
+	}
+
 	/** The claims are committed: their workers may see them now. */
 	send(claims: readonly Claim[]): void {
 		for (const claim of claims) void this.#run(claim);

@@ -26,6 +26,8 @@ export interface Ticket {
 export interface Slots {
 	/** A slot for this version, or undefined; then `Claimer.consider` is called when it is worth asking again. */
 	reserve(lane: Lane, version: number, need: { readonly bytes: number; readonly solo: boolean }): Ticket | undefined;
+	/** Whether this version has been replaced and cannot start: its work must not stand in the way of its successor's. */
+	isStuck(version: number): boolean;
 }
 
 /** A running Attempt: the claim and what settling it will need. Lives until it is settled. */
@@ -70,6 +72,8 @@ export interface ClaimerDeps {
 	readonly fail: (batch: Batch, claim: Claim, error: ErrorRecord) => void;
 	/** After the commit: the worker may see these now. */
 	readonly claimed: (claims: readonly Claim[]) => void;
+	/** A row becomes due at this time (UTC ms). */
+	readonly alarm: (at: number) => void;
 	/** More lanes may be claimed from in the next turn. */
 	readonly wake: () => void;
 }
@@ -79,6 +83,8 @@ export interface ClaimerDeps {
  * cannot block the loop.
  */
 const CLAIMS_MAX = 256;
+/** How long work of a replaced version that cannot start stands aside. */
+const SET_ASIDE_MS = 10_000;
 
 export class Claimer {
 	readonly #deps: ClaimerDeps;
@@ -138,12 +144,27 @@ export class Claimer {
 				continue;
 			}
 			const ticket = this.#deps.slots.reserve(lane, row.version, { bytes: row.bodyBytes, solo: row.solo === 1 });
-			if (ticket === undefined) return left;
+			if (ticket === undefined) {
+				if (!this.#deps.slots.isStuck(row.version)) return left;
+				this.#setAside(batch, lane, row);
+				left -= 1;
+				continue;
+			}
 			batch.onRollback(() => ticket.release());
 			this.#take(batch, lane, row, ticket, claims);
 			left -= 1;
 		}
 		return left;
+	}
+
+	/** The row keeps its version and is looked at again later; what was accepted after it may start meanwhile. */
+	#setAside(batch: Batch, lane: Lane, row: ReadyRow): void {
+		const runAt = batch.now + SET_ASIDE_MS;
+		this.#deps.statements.invocationSetAside.run(runAt, row.seq);
+		batch.touch(lane);
+		lane.ready -= 1;
+		lane.delayed += 1;
+		batch.afterCommit(() => this.#deps.alarm(runAt));
 	}
 
 	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket, claims: Claim[]): void {

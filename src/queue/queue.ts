@@ -103,6 +103,7 @@ export class Queue {
 			expire: (batch, row) => this.#due.expire(batch, row),
 			fail: (batch, claim, error) =>
 				void this.#settler.settle(batch, claim, { kind: "failed", error }, deps.retryOf(claim.lane.id, claim.version)),
+			alarm,
 			claimed,
 			wake: () => this.#commit.wake(),
 		});

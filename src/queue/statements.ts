@@ -32,6 +32,9 @@ export function prepareStatements(db: Database) {
 		invocationClaim: db.prepare(`
 			UPDATE invocation SET state = 1, attempt = attempt + 1, started_at = ?, worker = ?, cold = ?, error = NULL
 			WHERE seq = ? AND state = 0 AND ready = 1 RETURNING attempt`),
+		invocationSetAside: db.prepare(
+			"UPDATE invocation SET ready = 0, run_at = ? WHERE seq = ? AND state = 0 AND ready = 1",
+		),
 		/** The head of a sub-lane. INDEXED BY, because STAT4 may otherwise change the plan with the data. */
 		invocationReadyHead: db.prepare<[number, string], ReadyRow>(`
 			SELECT seq, lane, version, lane_key AS laneKey, attempt, charged, max_attempts AS maxAttempts,

@@ -209,7 +209,10 @@ async function play(scheduler: fc.Scheduler, wanted: readonly Plan[]): Promise<v
 	using q = queueOnFile({
 		lanes: [],
 		deps: {
-			slots: { reserve: (lane, version, need) => dispatcher.reserve(lane, version, need) },
+			slots: {
+				reserve: (lane, version, need) => dispatcher.reserve(lane, version, need),
+				isStuck: () => false,
+			},
 			claimed: (claims) => dispatcher.send(claims),
 			ended(end) {
 				assert.ok(!ended.has(end.invocationId), "an end is told once");

@@ -121,6 +121,7 @@ export function createQueueHarness(dataDir: string, lanes: readonly LaneSettings
 			database: folder.queue,
 			environment: timersOf(daemon),
 			slots: {
+				isStuck: () => false,
 				reserve(lane) {
 					const used = taken.get(lane.id) ?? 0;
 					if (used >= harness.slots) return undefined;

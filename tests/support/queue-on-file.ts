@@ -49,6 +49,8 @@ export interface QueueOnFile extends Disposable {
 	readonly broken: EngineError[];
 	readonly logged: string[];
 	slots: number;
+	/** Versions that were replaced and cannot start. */
+	readonly stuck: Set<number>;
 	/** Slots that are reserved or in use. */
 	readonly taken: number;
 	readonly wantsTurn: boolean;
@@ -106,7 +108,9 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 				},
 			},
 			slots: {
-				reserve(lane) {
+				isStuck: (version) => harness.stuck.has(version),
+				reserve(lane, version) {
+					if (harness.stuck.has(version)) return undefined;
 					if (taken >= harness.slots) return undefined;
 					taken += 1;
 					let held = true;
@@ -152,6 +156,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 		db: folder.queue,
 		queue: undefined as unknown as Queue,
 		sent: [],
+		stuck: new Set(),
 		ended: [],
 		broken: [],
 		logged,

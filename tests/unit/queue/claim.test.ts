@@ -114,6 +114,29 @@ test("of equal priority, a released invocation comes back to its old place, befo
 	assert.equal(q.sent.at(-1)?.charged, 0);
 });
 
+test("work of a replaced version that cannot start does not hold up its successor's, and starts when it can", async () => {
+	using q = queueOnFile({ lanes: [{ limit: 10 }] });
+	q.stuck.add(9);
+	const old = q.id({ ...q.submission(0), version: 9 });
+	const older = q.id({ ...q.submission(0), version: 9 });
+	const young = q.id(q.submission(0));
+	q.turn();
+	assert.deepEqual([q.state(old), q.state(older), q.state(young)], ["queued", "queued", "running"]);
+	q.checkCounts();
+	q.stuck.delete(9);
+	await q.clock.advance(10_000);
+	q.turn();
+	assert.deepEqual(
+		q.sent.slice(-2).map(({ invocationId, version }) => [invocationId, version]),
+		[
+			[old, 9],
+			[older, 9],
+		],
+		"in their old order, on their own version",
+	);
+	q.checkCounts();
+});
+
 test("a suspect asks for a worker alone, and stays a suspect over a restart", () => {
 	const asked: boolean[] = [];
 	let free = true;
@@ -121,6 +144,7 @@ test("a suspect asks for a worker alone, and stays a suspect over a restart", ()
 		lanes: [{ limit: 4 }],
 		deps: {
 			slots: {
+				isStuck: () => false,
 				reserve(_lane, _version, need) {
 					asked.push(need.solo);
 					return free ? { worker: "w1", cold: false, release: () => undefined } : undefined;

@@ -19,6 +19,7 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	invocationExpire: [BY_SEQ],
 	invocationState: [BY_SEQ],
 	duePromote: [BY_SEQ],
+	invocationSetAside: [BY_SEQ],
 	invocationDelete: [BY_SEQ],
 	invocationGet: [BY_SEQ],
 	invocationReadyHead: [/^SEARCH invocation USING INDEX invocation_ready \(lane=\? AND lane_key=\?\)$/],
