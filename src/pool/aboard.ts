@@ -1,4 +1,10 @@
-/** The attempts in one worker: who is aboard, what places are reserved, how many body bytes they hold. */
+/**
+ * The attempts in one worker: who is aboard, what places are reserved, how many body bytes they hold, and whether
+ * there is a place for one more. Every call has a number of its own, by which its answer is told from a stranger's.
+ *
+ *   P1  at most `workerConcurrency` attempts; one that must be alone is alone; bodies stay under memoryMb/4
+ */
+import type { ResolvedConfig } from "../core/function-config.ts";
 import type { Outcome } from "../core/invocation.ts";
 import type { AttemptSpec, SlotNeed } from "./contract.ts";
 import type { Phase } from "./verdict.ts";
@@ -7,6 +13,7 @@ import type { Phase } from "./verdict.ts";
 const RECENT_CALLS = 1_000;
 /** Calls are u32 on the channel. */
 const CALLS = 2 ** 32;
+const MiB = 1_048_576;
 
 export interface Aboard {
 	readonly call: number;
@@ -18,6 +25,8 @@ export interface Aboard {
 	dueAt: number;
 	abortedAt: number;
 }
+
+export type PlaceLimits = Pick<ResolvedConfig, "maxInvocations" | "memoryMb" | "workerConcurrency">;
 
 export type Fence = Pick<AttemptSpec, "invocationId" | "attempt">;
 
@@ -67,6 +76,15 @@ export class AboardTable {
 		let count = 0;
 		for (const aboard of this.#attempts.values()) if (aboard.dueAt === Infinity) count += 1;
 		return count;
+	}
+
+	/** Whether there is a place for this, by the limits of the version (P1). */
+	fits(need: SlotNeed, { maxInvocations, memoryMb, workerConcurrency }: PlaceLimits): boolean {
+		if (this.#solo || (maxInvocations > 0 && this.promised >= maxInvocations)) return false;
+		const { load } = this;
+		if (load === 0) return true;
+		if (need.solo || load >= workerConcurrency) return false;
+		return this.#bytes + need.bytes <= (memoryMb * MiB) / 4;
 	}
 
 	reserve(need: SlotNeed): void {

@@ -2,7 +2,15 @@
 import type { LogLevel } from "../core/contracts.ts";
 import type { Clock } from "../core/environment.ts";
 import { messageOf } from "../core/errors.ts";
-import { FrameReader, FrameWriter, readWorkerMessage, type WorkerMessage } from "../protocol/index.ts";
+import {
+	FrameReader,
+	FrameWriter,
+	type HostMessage,
+	type InvokeMessage,
+	readWorkerMessage,
+	type WorkerMessage,
+} from "../protocol/index.ts";
+import type { AttemptSpec } from "./contract.ts";
 import { OutputReader } from "./output.ts";
 import type { Exit, SpawnWorker, WorkerLaunch, WorkerProcess } from "./process.ts";
 
@@ -66,23 +74,35 @@ export class Link {
 		}
 	}
 
-	/** Adds frames to what leaves at the end of this turn. */
-	post(write: (out: FrameWriter) => void): void {
-		write(this.#out);
-		if (this.#flushing) return;
-		this.#flushing = true;
-		// The tick queue runs when the microtasks are done: all frames of this turn share one write.
-		queueMicrotask(() =>
-			process.nextTick(() => {
-				this.#flushing = false;
-				if (!this.#out.empty) this.#process?.send(this.#out.take());
-			}),
-		);
+	/** What is posted leaves at the end of this turn, in one write. */
+	host(message: Exclude<HostMessage, InvokeMessage>): void {
+		this.#out.host(message);
+		this.#flushSoon();
+	}
+
+	/** Posts an attempt; its texts go out as they are stored. */
+	invoke(call: number, attempt: AttemptSpec, deadline: number): void {
+		this.#out.invoke(call, attempt, deadline);
+		this.#flushSoon();
 	}
 
 	kill(): void {
 		this.#process?.kill();
 	}
+
+	#flushSoon(): void {
+		if (this.#flushing) return;
+		this.#flushing = true;
+		// The tick queue runs when the microtasks are done: all frames of this turn share one write.
+		queueMicrotask(this.#flushAfterMicrotasks);
+	}
+
+	readonly #flushAfterMicrotasks = (): void => process.nextTick(this.#flush);
+
+	readonly #flush = (): void => {
+		this.#flushing = false;
+		if (!this.#out.empty) this.#process?.send(this.#out.take());
+	};
 
 	#data(chunk: Uint8Array): void {
 		if (this.deaf) return;

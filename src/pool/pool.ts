@@ -194,6 +194,12 @@ class WorkerPool implements Pool {
 	}
 }
 
-function spawnerOf({ bunPath, instanceId, tmpDir, environment, hostVariables = process.env }: PoolDependencies): SpawnWorker {
+function spawnerOf({
+	bunPath,
+	instanceId,
+	tmpDir,
+	environment,
+	hostVariables = process.env,
+}: PoolDependencies): SpawnWorker {
 	return createSpawner({ bunPath, instanceId, tempDir: tmpDir, hostVariables, clock: environment.clock });
 }

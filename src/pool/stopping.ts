@@ -20,12 +20,12 @@ export class Stopping {
 		this.#resolve = resolve;
 		this.#clock = clock;
 		this.#live = live;
-		for (const worker of live) worker.retire("the daemon stops");
 	}
 
-	/** Kills what is left after this time. */
+	/** Takes no more work, and kills what is left after this time. */
 	within(drainMs: number): void {
 		const killAt = this.#clock.monotonic() + drainMs;
+		for (const worker of this.#live) worker.retire("the daemon stops");
 		if (killAt >= this.#killAt) return;
 		this.#timer?.cancel();
 		this.#killAt = killAt;
@@ -33,7 +33,7 @@ export class Stopping {
 		else this.#timer = this.#clock.setTimer(drainMs, () => this.#killAll());
 	}
 
-	/** Looks whether it is over. */
+	/** Resolves the promise where no process is left; says whether. */
 	endIfEmpty(): boolean {
 		if (this.#live.size > 0) return false;
 		this.#timer?.cancel();

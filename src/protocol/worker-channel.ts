@@ -62,6 +62,12 @@ export interface InvokeMessage {
 	readonly body: Uint8Array;
 }
 
+/** What an `invoke` is written from: the JSON texts of `headers` and `query` go out as they are stored. */
+export interface InvokeSource extends Pick<InvokeMessage, "invocationId" | "attempt" | "method" | "path" | "body"> {
+	readonly headersJson: string;
+	readonly queryJson: string;
+}
+
 export type HostMessage =
 	| InitMessage
 	| InvokeMessage
@@ -129,6 +135,8 @@ const WORKER_TYPES = [
 ] as const satisfies readonly WorkerMessage["type"][];
 /** Worker types start here, so that a message sent the wrong way is never taken for another. */
 const WORKER_TYPE_BASE = 64;
+const INVOKE_TYPE = HOST_TYPES.indexOf("invoke");
+const RESPONSE_TYPE = WORKER_TYPE_BASE + WORKER_TYPES.indexOf("response");
 const LEVELS: ReadonlySet<unknown> = new Set<ChannelLogLevel>(["debug", "info", "warn", "error"]);
 
 /** Collects the frames of one turn, so that they leave in one write. */
@@ -145,17 +153,16 @@ export class FrameWriter {
 		this.#add(HOST_TYPES.indexOf(message.type), stringify(message), NOTHING);
 	}
 
-	/** The JSON texts of `headers` and `query` go out as they are stored. */
-	invoke(message: Omit<InvokeMessage, "type" | "headers" | "query">, headersJson: string, queryJson: string): void {
-		const { call, invocationId, attempt, method, path, deadline } = message;
+	invoke(call: number, source: InvokeSource, deadline: number): void {
+		const { invocationId, attempt, method, path, headersJson, queryJson } = source;
 		const head = `{"call":${call},"invocationId":${stringify(invocationId)},"attempt":${attempt},"method":${stringify(method)},"path":${stringify(path)},"deadline":${deadline},"headers":${headersJson},"query":${queryJson}}`;
-		this.#add(HOST_TYPES.indexOf("invoke"), head, message.body);
+		this.#add(INVOKE_TYPE, head, source.body);
 	}
 
 	worker(message: WorkerMessage): void {
 		if (message.type === "response") {
 			const head = `{"call":${message.call},"status":${message.status},"headers":${stringify(message.headers)}}`;
-			this.#add(WORKER_TYPE_BASE + WORKER_TYPES.indexOf("response"), head, message.body);
+			this.#add(RESPONSE_TYPE, head, message.body);
 		} else {
 			this.#add(WORKER_TYPE_BASE + WORKER_TYPES.indexOf(message.type), stringify(message), NOTHING);
 		}

@@ -91,13 +91,14 @@ test("an invoke carries its stored header and query texts without a change", () 
 	fc.assert(
 		fc.property(pairs, pairs, text, body, fc.array(fc.nat(), { maxLength: 6 }), (headers, query, path, bytes, cuts) => {
 			const writer = new FrameWriter();
-			const message = { call: 7, invocationId: "inv_1", attempt: 2, method: "POST", path, deadline: 9, body: bytes };
+			const message = { invocationId: "inv_1", attempt: 2, method: "POST", path, body: bytes };
+			const [headersJson, queryJson] = [JSON.stringify(headers), JSON.stringify(query)];
 			writer.host({ type: "ping" });
-			writer.invoke(message, JSON.stringify(headers), JSON.stringify(query));
+			writer.invoke(7, { ...message, headersJson, queryJson }, 9);
 			writer.host({ type: "abort", call: 7, reason: "timeout" });
 			const { messages } = receive(join(writer.take()), cuts);
 			assert.equal(messages.length, 3);
-			assert.deepEqual(messages[1], { type: "invoke", ...message, headers, query });
+			assert.deepEqual(messages[1], { type: "invoke", ...message, call: 7, deadline: 9, headers, query });
 		}),
 		seeded(100),
 	);
