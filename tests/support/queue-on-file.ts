@@ -1,6 +1,6 @@
 /**
  * A real Queue on a real SQLite file, with everything around it in the test's hand: slots, ballast, turns, and the
- * callbacks that may throw. Unlike queue-harness.ts it settles nothing by itself and is told what `broken` was told.
+ * callbacks that may throw. It settles nothing by itself.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
