@@ -12,7 +12,8 @@ export const CHANNEL_VERSION = 1;
 export const CHANNEL_FRAME_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies up to here are copied beside their head, because one write of 20 KiB is cheaper than two. */
 const BODY_COPY_BYTES_MAX = 16 * 1024;
-const FIRST_BUFFER_BYTES = 2 * 1024;
+/** Frames are written into one buffer after the other, over many turns, so that most turns allocate none. */
+const BUFFER_BYTES = 32 * 1024;
 /** Type and head length. */
 const FIXED_BYTES = 5;
 
@@ -173,7 +174,6 @@ export class FrameWriter {
 		this.#cut();
 		const chunks = this.#chunks;
 		this.#chunks = [];
-		this.#buffer = NOTHING;
 		return chunks;
 	}
 
@@ -189,9 +189,8 @@ export class FrameWriter {
 		// One UTF-16 unit becomes at most three bytes.
 		const room = 4 + FIXED_BYTES + head.length * 3 + copied;
 		if (this.#buffer.byteLength - this.#used < room) {
-			const before = this.#used;
 			this.#cut();
-			this.#buffer = new Uint8Array(Math.max(room, FIRST_BUFFER_BYTES, before * 2));
+			this.#buffer = new Uint8Array(Math.max(room, BUFFER_BYTES));
 		}
 		const buffer = this.#buffer;
 		const start = this.#used;
@@ -245,7 +244,7 @@ export class FrameReader {
 				if (this.#frameHas === this.#frame.byteLength) {
 					const whole = this.#frame;
 					this.#frame = undefined;
-					this.#deliver(whole);
+					this.#deliver(whole, 0, whole.byteLength);
 				}
 			} else if (this.#lengthHas === 0 && chunk.byteLength - at >= 4) {
 				at = this.#begin(readU32(chunk, at), chunk, at + 4);
@@ -268,7 +267,7 @@ export class FrameReader {
 			return at;
 		}
 		if (chunk.byteLength - at >= length) {
-			this.#deliver(chunk.subarray(at, at + length));
+			this.#deliver(chunk, at, at + length);
 			return at + length;
 		}
 		this.#frame = new Uint8Array(length);
@@ -276,14 +275,16 @@ export class FrameReader {
 		return at;
 	}
 
-	#deliver(frame: Uint8Array): void {
-		const headLength = readU32(frame, 1);
-		if (headLength > frame.byteLength - FIXED_BYTES) {
-			this.#problem = `a head of ${headLength} bytes in a frame of ${frame.byteLength}`;
+	/** The frame from `at` to `end`. */
+	#deliver(chunk: Uint8Array, at: number, end: number): void {
+		const headAt = at + FIXED_BYTES;
+		const headLength = readU32(chunk, at + 1);
+		if (headLength > end - headAt) {
+			this.#problem = `a head of ${headLength} bytes in a frame of ${end - at}`;
 			return;
 		}
-		const bodyAt = FIXED_BYTES + headLength;
-		this.#problem = this.#onFrame(frame[0] ?? 0, frame.subarray(FIXED_BYTES, bodyAt), frame.subarray(bodyAt));
+		const bodyAt = headAt + headLength;
+		this.#problem = this.#onFrame(chunk[at] ?? 0, chunk.subarray(headAt, bodyAt), chunk.subarray(bodyAt, end));
 	}
 }
 
@@ -294,7 +295,10 @@ export function readHostMessage(type: number, head: Uint8Array, body: Uint8Array
 	const fields = readHead(head);
 	if (fields === undefined) return `the head of a frame "${name}" is no JSON object`;
 	// The pool is ours and both sides say CHANNEL_VERSION: its fields are taken as they are.
-	return { ...fields, type: name, body } as unknown as HostMessage;
+	const message = fields as Record<string, unknown>;
+	message["type"] = name;
+	message["body"] = body;
+	return message as unknown as HostMessage;
 }
 
 /** The message of a frame that a worker sent, or the problem with it. User code shares that process: all is checked. */

@@ -14,8 +14,9 @@ import {
 } from "./intrinsics.ts";
 import { createLineSink, type LineSink } from "./lines.ts";
 import type { Handler } from "./loader.ts";
-import { readResult } from "./result.ts";
+import { type Result, readResult } from "./result.ts";
 import { describeThrown, textOf } from "./text.ts";
+import type { ReadWhole } from "./whole-body.ts";
 
 /** Anything but a string is shown as text. */
 type Log = (message: unknown, metadata?: unknown) => void;
@@ -38,6 +39,7 @@ export interface CallDependencies {
 	readonly handler: Handler;
 	readonly functionName: string;
 	readonly limits: RuntimeLimits;
+	readonly readWhole: ReadWhole;
 	readonly send: (message: WorkerMessage) => void;
 	/** Counts work of `waitUntil` that is not done. */
 	readonly hold: (by: 1 | -1) => void;
@@ -45,21 +47,31 @@ export interface CallDependencies {
 
 export class Call {
 	readonly id: number;
-	readonly sink: LineSink;
 	readonly #message: InvokeMessage;
 	readonly #deps: CallDependencies;
+	readonly #signal: AbortSignal;
 	readonly #controller = new OwnAbortController();
+	#sink: LineSink | undefined;
+	#ended = false;
 
 	constructor(message: InvokeMessage, deps: CallDependencies) {
 		this.id = message.call;
 		this.#message = message;
 		this.#deps = deps;
-		this.sink = createLineSink({ call: message.call, limits: deps.limits, send: deps.send });
+		this.#signal = this.#controller.signal;
+	}
+
+	/** Made for the first line, because most calls print none. */
+	get sink(): LineSink {
+		if (this.#sink !== undefined) return this.#sink;
+		const { limits, send } = this.#deps;
+		this.#sink = createLineSink({ call: this.id, limits, send });
+		if (this.#ended) this.#sink.end();
+		return this.#sink;
 	}
 
 	abort(reason: AbortReason): void {
-		const { signal } = this.#controller;
-		if (signal.aborted) return;
+		if (this.#signal.aborted) return;
 		this.#controller.abort(
 			reason === "timeout"
 				? new OwnDOMException("the attempt ran into its time limit", "TimeoutError")
@@ -69,26 +81,29 @@ export class Call {
 
 	/** Runs the handler to its end and returns the message for the pool. Never rejects. */
 	async run(): Promise<WorkerMessage> {
-		const answer = await this.#answer();
-		this.sink.end();
-		return this.#controller.signal.aborted ? { type: "ended", call: this.id } : answer;
-	}
-
-	async #answer(): Promise<WorkerMessage> {
-		const { handler, limits } = this.#deps;
+		const { handler, limits, readWhole } = this.#deps;
+		let answer: WorkerMessage;
 		try {
 			const given = await handler(this.#request(), this.#context());
-			const result = await readResult(given, limits, () => this.#controller.signal.aborted);
-			if (!result.ok) {
-				const { code, message } = result;
-				return { type: "failed", call: this.id, code, name: undefined, message, stack: undefined };
-			}
-			const { status, headers, body } = result;
-			return { type: "response", call: this.id, status, headers, body };
+			const result = readResult(given, { limits, readWhole, signal: this.#signal });
+			answer = this.#answer("ok" in result ? result : await result);
 		} catch (thrown) {
 			const text = describeThrown(thrown, limits.errorTextBytesMax);
-			return { type: "failed", call: this.id, code: "HANDLER_ERROR", ...text };
+			answer = { type: "failed", call: this.id, code: "HANDLER_ERROR", ...text };
 		}
+		this.#ended = true;
+		this.#sink?.end();
+		return this.#signal.aborted ? { type: "ended", call: this.id } : answer;
+	}
+
+	#answer(result: Result): WorkerMessage {
+		const call = this.id;
+		if (!result.ok) {
+			const { code, message } = result;
+			return { type: "failed", call, code, name: undefined, message, stack: undefined };
+		}
+		const { status, headers, body } = result;
+		return { type: "response", call, status, headers, body };
 	}
 
 	#request(): Request {
@@ -102,7 +117,7 @@ export class Call {
 		const all = new OwnHeaders();
 		for (const [name, value] of headers) all.append(name, value);
 		all.set("x-invocation-id", invocationId);
-		const init: RequestInit = { method, headers: all, signal: this.#controller.signal };
+		const init: RequestInit = { method, headers: all, signal: this.#signal };
 		// Fetch forbids a body for these two, and a handler that tests `request.body` wants null for an empty one.
 		if (body.byteLength > 0 && method !== "GET" && method !== "HEAD") init.body = body as Uint8Array<ArrayBuffer>;
 		return new OwnRequest(url, init);
@@ -111,24 +126,23 @@ export class Call {
 	#context(): HandlerContext {
 		const { invocationId, attempt, deadline } = this.#message;
 		const { limits, hold } = this.#deps;
-		const { sink } = this;
 		const log =
 			(level: ChannelLogLevel): Log =>
 			(message, metadata) =>
-				sink.line(level, typeof message === "string" ? message : textOf(message), metadata);
+				this.sink.line(level, typeof message === "string" ? message : textOf(message), metadata);
 		return {
 			invocationId,
 			attempt,
 			deadline,
-			signal: this.#controller.signal,
+			signal: this.#signal,
 			log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
-			waitUntil(work) {
+			waitUntil: (work) => {
 				hold(1);
 				OwnPromise.resolve(work).then(
 					() => hold(-1),
 					(thrown: unknown) => {
 						const { message, stack } = describeThrown(thrown, limits.errorTextBytesMax);
-						sink.line("error", `work given to waitUntil failed: ${stack ?? message}`);
+						this.sink.line("error", `work given to waitUntil failed: ${stack ?? message}`);
 						hold(-1);
 					},
 				);

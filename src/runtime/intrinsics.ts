@@ -23,3 +23,5 @@ export const ownNow = Date.now;
 export const ownMonotonic = performance.now.bind(performance);
 export const ownIsArray = Array.isArray;
 export const ownKeys = Object.keys;
+export const ownKeysOf = Reflect.ownKeys;
+export const ownPrototypeOf = Object.getPrototypeOf;

@@ -5,6 +5,7 @@
  * web standards. An error that no handler caught does not end the process: it is logged and reported as `tainted`,
  * and the pool replaces the worker when its calls are done.
  */
+import { estimateShallowMemoryUsageOf } from "bun:jsc";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
 	CHANNEL_VERSION,
@@ -22,6 +23,7 @@ import { createLineSink, type LineSink } from "./lines.ts";
 import { loadBundle } from "./loader.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
 import { describeThrown } from "./text.ts";
+import { createReadWhole } from "./whole-body.ts";
 
 const CHANNEL_FD = 3;
 /** Variables that the pool sets for itself. */
@@ -29,9 +31,10 @@ const MARKER = /^BUNBASE_WORKER_/;
 
 const exit = process.exit.bind(process);
 const nextTick = process.nextTick.bind(process);
-const { inspect, pathToFileURL } = Bun;
+const { inspect, pathToFileURL, peek } = Bun;
 
 const scope = new AsyncLocalStorage<Call>();
+const readWhole = createReadWhole({ sizeOf: estimateShallowMemoryUsageOf, peek });
 const calls = new OwnMap<number, Call>();
 /** Work of `waitUntil` that is not done. */
 let held = 0;
@@ -81,7 +84,7 @@ async function init(message: InitMessage): Promise<void> {
 			held += by;
 			endIfDone();
 		};
-		deps = { handler, functionName, limits, send, hold };
+		deps = { handler, functionName, limits, readWhole, send, hold };
 		send({ type: "ready", protocol: CHANNEL_VERSION, config });
 	} catch (thrown) {
 		const { name, message, stack } = describeThrown(thrown, limits.errorTextBytesMax);

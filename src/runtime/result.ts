@@ -1,7 +1,11 @@
-/** A Response as bytes, or why it cannot be one. Reads its stream and stops at the limit. */
+/**
+ * A Response as bytes, or why it cannot be one. A body that is whole in memory is taken at once, without a turn of
+ * the microtask queue; a stream is read piece by piece and stopped at the limit, so that an endless one stays bounded.
+ */
 import type { ChannelPairs, RuntimeLimits } from "../protocol/index.ts";
 import { OwnResponse, OwnUint8Array } from "./intrinsics.ts";
 import { describeThrown, describeValue } from "./text.ts";
+import type { ReadWhole } from "./whole-body.ts";
 
 export type Result =
 	| { readonly ok: true; readonly status: number; readonly headers: ChannelPairs; readonly body: Uint8Array }
@@ -13,14 +17,22 @@ function unusable(code: string, message: string): Result {
 	return { ok: false, code, message };
 }
 
-/** `given` is what the handler returned. `aborted` is asked between chunks: nobody wants the rest then. */
-export async function readResult(given: unknown, limits: RuntimeLimits, aborted: () => boolean): Promise<Result> {
+export interface ReadOptions {
+	readonly limits: RuntimeLimits;
+	readonly readWhole: ReadWhole;
+	/** Asked between pieces: nobody wants the rest then. */
+	readonly signal: AbortSignal;
+}
+
+/** `given` is what the handler returned. */
+export function readResult(given: unknown, options: ReadOptions): Result | Promise<Result> {
 	if (!(given instanceof OwnResponse)) {
 		return unusable(
 			"RESULT_NOT_RESPONSE",
 			`the handler returned ${describeValue(given)}; return a Response, e.g. new Response("text") or Response.json(value)`,
 		);
 	}
+	const { limits } = options;
 	const { status } = given;
 	if (status < 200 || status > 599) {
 		return unusable("RESULT_UNREADABLE", `the Response has the status ${status}; a final answer has 200 to 599`);
@@ -30,23 +42,43 @@ export async function readResult(given: unknown, limits: RuntimeLimits, aborted:
 	}
 	const headers: (readonly [string, string])[] = [];
 	let headerBytes = 0;
-	for (const [name, value] of given.headers) {
+	// 0.5 µs less than its iterator; both give each Set-Cookie by itself.
+	given.headers.forEach((value, name) => {
 		headerBytes += name.length + value.length + 6;
 		headers.push([name, value]);
-	}
+	});
 	if (headerBytes > limits.headersBytesMax) {
 		return unusable(
 			"RESULT_TOO_LARGE",
 			`the headers of the Response have ${headerBytes} bytes; at most ${limits.headersBytesMax} are possible`,
 		);
 	}
+	const whole = options.readWhole(given);
+	if (whole instanceof OwnUint8Array) return bounded(status, headers, whole, limits);
+	return readLater(whole ?? readStream(given, options), status, headers, limits);
+}
+
+function bounded(
+	status: number,
+	headers: ChannelPairs,
+	body: Uint8Array | undefined,
+	{ bodyBytesMax }: RuntimeLimits,
+): Result {
+	if (body !== undefined && body.byteLength <= bodyBytesMax) return { ok: true, status, headers, body };
+	return unusable(
+		"RESULT_TOO_LARGE",
+		`the body of the Response has more than ${bodyBytesMax} bytes; raise maxBodyBytes, or answer with less`,
+	);
+}
+
+async function readLater(
+	reading: Promise<Uint8Array | undefined>,
+	status: number,
+	headers: ChannelPairs,
+	limits: RuntimeLimits,
+): Promise<Result> {
 	try {
-		const body = await readBody(given, limits.bodyBytesMax, aborted);
-		if (body !== undefined) return { ok: true, status, headers, body };
-		return unusable(
-			"RESULT_TOO_LARGE",
-			`the body of the Response has more than ${limits.bodyBytesMax} bytes; raise maxBodyBytes, or answer with less`,
-		);
+		return bounded(status, headers, await reading, limits);
 	} catch (thrown) {
 		const { message } = describeThrown(thrown, limits.errorTextBytesMax);
 		return unusable("RESULT_UNREADABLE", `the body of the Response could not be read: ${message}`);
@@ -54,8 +86,11 @@ export async function readResult(given: unknown, limits: RuntimeLimits, aborted:
 }
 
 /** Undefined where it is over the limit; its stream is cancelled then. */
-async function readBody(response: Response, bytesMax: number, aborted: () => boolean): Promise<Uint8Array | undefined> {
-	// Measured: a reader costs 2.8 µs, bytes() 0.5 µs, but bytes() cannot be stopped at the limit.
+async function readStream(
+	response: Response,
+	{ limits: { bodyBytesMax }, signal }: ReadOptions,
+): Promise<Uint8Array | undefined> {
+	// bytes() would be cheaper, but cannot be stopped at the limit.
 	const reader = response.body?.getReader() as ReadableStreamDefaultReader<unknown> | undefined;
 	if (reader === undefined) return NOTHING;
 	const parts: Uint8Array[] = [];
@@ -66,10 +101,10 @@ async function readBody(response: Response, bytesMax: number, aborted: () => boo
 		if (!(value instanceof OwnUint8Array))
 			throw new TypeError(`its stream gave ${describeValue(value)}, no Uint8Array`);
 		bytes += value.byteLength;
-		if (bytes > bytesMax || aborted()) {
+		if (bytes > bodyBytesMax || signal.aborted) {
 			// A source that never ends its cancel() must not hold the answer up.
 			reader.cancel().catch(() => undefined);
-			return bytes > bytesMax ? undefined : NOTHING;
+			return bytes > bodyBytesMax ? undefined : NOTHING;
 		}
 		parts.push(value);
 	}

@@ -51,6 +51,17 @@ test("a request arrives as it was sent and its response comes back as it was mad
 	assert.equal(new Map(get.headers).get("x-body"), "null");
 });
 
+test("a body arrives the same whichever way the Response was given it", async () => {
+	await using real = createRealPool();
+	const words = "größe 漢字";
+	for (const kind of ["text", "bytes", "blob", "clone", "titled", "properties", "stream", "touched", "pieces"]) {
+		assert.equal(text(await real.call(trials, "/body", { query: [["of", kind]] })), words, kind);
+	}
+	assert.equal(text(await real.call(trials, "/body", { query: [["of", "json"]] })), JSON.stringify(words));
+	for (const kind of ["empty", "none"])
+		assert.equal(text(await real.call(trials, "/body", { query: [["of", kind]] })), "");
+});
+
 test("binary bodies of any size go both ways unchanged", async () => {
 	await using real = createRealPool();
 	for (const bytes of [1, 4_095, 16_385, 70_000, 1_000_000, 6 * 1024 * 1024]) {
@@ -243,6 +254,11 @@ for (const [path, code, message, name] of [
 	["/nothing", "RESULT_NOT_RESPONSE", /returned undefined/, undefined],
 	["/used", "RESULT_UNREADABLE", /read already/, undefined],
 	["/endless", "RESULT_TOO_LARGE", /maxBodyBytes/, undefined],
+	// Whatever hangs on the Response, a stream is read as one.
+	["/endless-titled", "RESULT_TOO_LARGE", /maxBodyBytes/, undefined],
+	["/endless-with-properties", "RESULT_TOO_LARGE", /maxBodyBytes/, undefined],
+	["/endless-subclass", "RESULT_TOO_LARGE", /maxBodyBytes/, undefined],
+	["/large", "RESULT_TOO_LARGE", /maxBodyBytes/, undefined],
 	["/broken-stream", "RESULT_UNREADABLE", /the source failed/, undefined],
 	["/vandal", "RESULT_NOT_RESPONSE", /a string of 16/, undefined],
 ] as const) {

@@ -21,6 +21,58 @@ class Hostile extends Error {
 	}
 }
 
+class Titled extends Response {
+	readonly title = "t".repeat(100);
+	readonly #hidden = "h".repeat(100);
+	get hidden(): string {
+		return this.#hidden;
+	}
+}
+
+function endless(): ReadableStream {
+	return new ReadableStream({
+		pull(controller) {
+			controller.enqueue(new Uint8Array(65_536));
+		},
+	});
+}
+
+function pieces(): ReadableStream {
+	const bytes = new TextEncoder().encode(words);
+	return new ReadableStream({
+		async pull(controller) {
+			controller.enqueue(bytes.subarray(0, 3));
+			await Bun.sleep(1);
+			controller.enqueue(bytes.subarray(3));
+			controller.close();
+		},
+	});
+}
+
+function properties(): object {
+	return Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`property${i}`, `${i}`.repeat(20)]));
+}
+
+/** "größe 漢字" by every way that a Response takes it. */
+const words = "größe 漢字";
+const bodies: Record<string, () => Response> = {
+	text: () => new Response(words),
+	bytes: () => new Response(new TextEncoder().encode(words)),
+	blob: () => new Response(new Blob([words])),
+	json: () => Response.json(words),
+	clone: () => new Response(words).clone(),
+	titled: () => new Titled(words),
+	properties: () => Object.assign(new Response(words), properties()),
+	stream: () => new Response(new Blob([words]).stream()),
+	touched() {
+		const response = new Response(words);
+		return response.body === null ? new Response("no body") : response;
+	},
+	pieces: () => new Response(pieces()),
+	empty: () => new Response(""),
+	none: () => new Response(null),
+};
+
 const hoard: Uint8Array[] = [];
 
 const scenes: Record<string, Scene> = {
@@ -127,14 +179,12 @@ const scenes: Record<string, Scene> = {
 		await response.text();
 		return response;
 	},
-	"/endless": () =>
-		new Response(
-			new ReadableStream({
-				pull(controller) {
-					controller.enqueue(new Uint8Array(65_536));
-				},
-			}),
-		),
+	"/endless": () => new Response(endless()),
+	"/endless-titled": () => new Response(endless(), { statusText: "so it is ".repeat(20) }),
+	"/endless-with-properties": () => Object.assign(new Response(endless()), properties()),
+	"/endless-subclass": () => new Titled(endless()),
+	"/large": () => new Response("x".repeat((6 << 20) + 1)),
+	"/body": (_req, _ctx, url) => bodies[url.searchParams.get("of") ?? ""]?.(),
 	"/broken-stream": () =>
 		new Response(
 			new ReadableStream({
