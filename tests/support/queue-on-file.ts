@@ -188,10 +188,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 			};
 		},
 		oneTurn() {
-			const { commits } = harness.queue;
 			for (const act of wanted.splice(0)) act();
-			// Under load the queue waits for one more turn before it writes.
-			if (harness.queue.commits === commits) for (const act of wanted.splice(0)) act();
 		},
 		turn() {
 			for (let turns = 0; wanted.length > 0; turns += 1) {
