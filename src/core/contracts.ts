@@ -254,7 +254,7 @@ export interface LogFilter {
 	readonly after?: number | undefined;
 	readonly offset?: number | undefined;
 	readonly limit?: number | undefined;
-	/** Newest first is false: lines always come oldest first. `tail` takes the newest `limit` of them. */
+	/** The newest `limit` lines in place of the oldest; lines come oldest first either way. */
 	readonly tail?: boolean | undefined;
 }
 

@@ -71,5 +71,3 @@ export async function readJson(
 	const bytes = await readBody(req, res, limit);
 	return bytes.byteLength === 0 ? undefined : parseDocument(bytes);
 }
-
-/** B4. Throws BAD_JSON. */

@@ -291,6 +291,25 @@ test("switching versions: running work finishes on the old one, new work starts 
 	);
 });
 
+test("work of a replaced version that cannot start any more does not hold up the work of the new one", async () => {
+	engine.registerFunction({ name: "stranded" });
+	engine.setEnvironment("stranded", { KEY: "1" });
+	await deploy(
+		"stranded",
+		"if (process.env.KEY === undefined) throw new Error('KEY is gone'); export default () => new Response('old');",
+	);
+	engine.pauseLane("stranded", true);
+	const old = await engine.enqueue(request("stranded"));
+	engine.unsetEnvironment("stranded", ["KEY"]);
+	await deploy("stranded", "export default () => new Response('new');");
+	const young = await engine.enqueue(request("stranded"));
+	engine.pauseLane("stranded", false);
+	const record = await ended(young.invocationId);
+	assert.equal(decoder.decode(record.result?.body), "new");
+	assert.equal(engine.getInvocation(old.invocationId).state, "queued", "it is kept");
+	assert.equal((await engine.cancel(old.invocationId)).state, "cancelled");
+});
+
 test("environment is the function's own, and a change reaches the next call", async () => {
 	await deploy("secretive", "export default () => Response.json({ ...process.env });");
 	engine.setEnvironment("secretive", { API_KEY: "one" });
