@@ -1,0 +1,82 @@
+/** FAULTS.md from the catalogue and the results of one long run. */
+import { execFileSync } from "node:child_process";
+import { cpus, release, totalmem } from "node:os";
+import { GROUPS } from "./catalogue.ts";
+import type { FaultCase } from "./fault-case.ts";
+import type { FaultResult } from "./fault.ts";
+
+export interface Run {
+	readonly seed: string;
+	readonly minutes: number;
+}
+
+/** One line on the terminal. */
+export function resultLine(result: FaultResult): string {
+	const mark = { passed: "ok  ", failed: "FAIL", skipped: "skip" }[result.result];
+	const said = [...result.figures, ...(result.reason === undefined ? [] : [result.reason])].join("; ");
+	return `${mark} ${result.id.padEnd(3)} ${result.title}: ${result.runs} runs, ${(result.ms / 1000).toFixed(1)} s${said && `; ${said}`}`;
+}
+
+/** The whole page. */
+export function faultsPage(results: readonly FaultResult[], run: Run): string {
+	const groups = Object.entries(GROUPS).map(([folder, { title, cases }]) =>
+		[
+			`## ${title}`,
+			"",
+			`Tests: [tests/failure/${folder}](tests/failure/${folder}).`,
+			"",
+			"| Case | What breaks, and how | What must hold | Runs | Result | Bugs found and fixed | Not covered |",
+			"| --- | --- | --- | --- | --- | --- | --- |",
+			...cases.map((found) =>
+				row(
+					found,
+					results.filter(({ id }) => id === found.id),
+				),
+			),
+		].join("\n"),
+	);
+	return `${[header(results, run), ...groups].join("\n\n")}\n`;
+}
+
+function header(results: readonly FaultResult[], run: Run): string {
+	const count = (result: string): string =>
+		results.filter((line) => line.result === result).length.toLocaleString("en");
+	const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+	return `# Faults
+
+What was broken on purpose, what had to hold, and what came of it. Written by \`npm run test:faults -- --write\`; the cases
+live in [tests/failure](tests/failure/catalogue.ts), and \`npm test\` runs a short, seeded form of most of them.
+
+Last full run: ${new Date().toISOString().slice(0, 10)}, after commit ${commit}, seed ${run.seed}, ${run.minutes.toFixed(0)} minutes on ${cpus().length} cores (${cpus()[0]?.model ?? "unknown"}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.versions.node}:
+${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.
+
+The invariants: **I1** nothing acknowledged is lost, and all of it ends · **I2** nothing appears that nobody sent · **I3** exactly one terminal
+record, which never changes · **I4** at-most-once starts at most once · **I5** a lane never runs more than its limit · **I6** starts in order of
+acceptance · **I7** a result belongs to its payload · **I8** the databases are whole, and counts equal rows · **I9** no process, socket, temporary
+file or descriptor is left · **I10** memory, descriptors, WAL and logs stay within bounds · **I11** when the faults end, all work ends and new work
+runs · **I12** clients see documented errors only · **I13** one invocation for one idempotency key · **I14** one invocation for one schedule and
+slot · **I15** no secret in any output.`;
+}
+
+function row(found: FaultCase, results: readonly FaultResult[]): string {
+	const runs = results.reduce((sum, result) => sum + result.runs, 0);
+	const failed = results.filter(({ result }) => result === "failed");
+	const skipped = results.filter(({ result }) => result === "skipped");
+	const held = results.filter(({ result }) => result === "passed").length;
+	const verdict = [
+		...(failed.length > 0 ? [`**${failed.length} failed**: ${failed.map(({ reason }) => reason).join("; ")}`] : []),
+		...(held > 0 ? [`held (${held} test${held === 1 ? "" : "s"})`] : []),
+		...skipped.map(({ title, reason }) => `skipped: ${title} (${reason})`),
+		...results.flatMap(({ figures }) => figures),
+	];
+	const cells = [
+		found.id,
+		`${found.what}<br>_${found.injection}_`,
+		found.holds,
+		runs.toLocaleString("en"),
+		verdict.length === 0 ? "no test" : verdict.join("<br>"),
+		(found.bugs ?? []).join("<br>") || "–",
+		(found.notCovered ?? []).join("<br>") || "–",
+	];
+	return `| ${cells.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ")} |`;
+}
