@@ -7,7 +7,8 @@ import { createClient, type Client } from "../../src/sources/client.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/main.ts");
 
-export interface Daemon {
+/** Disposed, it is killed if it still runs: a test that fails half way leaves no daemon. */
+export interface Daemon extends AsyncDisposable {
 	readonly process: ChildProcess;
 	readonly pid: number;
 	readonly client: Client;
@@ -38,7 +39,7 @@ export async function startDaemon(dataDir: string, options: DaemonOptions = {}):
 		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0", ...(options.args ?? [])],
 		{ stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...options.env } },
 	);
-	// A test that fails half way leaves no daemon.
+	// A test process that ends half way leaves no daemon.
 	const killed = (): void => void child.kill("SIGKILL");
 	process.once("exit", killed);
 	child.once("exit", () => process.off("exit", killed));
@@ -74,6 +75,12 @@ export async function startDaemon(dataDir: string, options: DaemonOptions = {}):
 			child.kill("SIGTERM");
 			await gone;
 			return child.exitCode;
+		},
+		async [Symbol.asyncDispose]() {
+			client.close();
+			if (child.exitCode !== null || child.signalCode !== null) return;
+			child.kill("SIGKILL");
+			await gone;
 		},
 	};
 }
