@@ -15,6 +15,7 @@ import type { InvokeRequest } from "../core/request.ts";
 import { findBun, sweepOrphans } from "../pool/index.ts";
 import { openDataFolder, type DataFolder } from "../store/index.ts";
 import { assemble, type Parts } from "./assemble.ts";
+import { removeLeftovers } from "./leftovers.ts";
 import { systemEnvironment, systemLogger } from "./system.ts";
 import { VERSION } from "./version.ts";
 
@@ -86,6 +87,7 @@ class RunningEngine implements EngineHandle {
 		try {
 			// E3: every worker of an earlier daemon is gone before anything may run again.
 			const orphans = await sweepOrphans(folder.instanceId);
+			await removeLeftovers(folder.paths.tmp, this.#environment);
 			parts = this.#assemble(folder, bunPath);
 			await this.#recover(parts, orphans);
 			this.#parts = parts;
@@ -154,6 +156,7 @@ class RunningEngine implements EngineHandle {
 		await parts.maintenance.stop();
 		await parts.deployer.idle();
 		await parts.pool.stop(drainMs);
+		await removeLeftovers(parts.folder.paths.tmp, this.#environment);
 		parts.queue.close();
 		parts.waiters.abandon();
 		for (const source of this.#context.sources.toReversed()) {

@@ -7,7 +7,7 @@
  * remove the former.
  */
 import { createHash, hash } from "node:crypto";
-import { createReadStream, readdirSync, rmSync } from "node:fs";
+import { createReadStream } from "node:fs";
 import { mkdtemp, open, readdir, rename, rm } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { EngineError } from "../core/errors.ts";
@@ -32,13 +32,9 @@ export class BundleStore {
 	readonly #bundles: string;
 	readonly #tmp: string;
 
-	/** Removes what stores that were cut short have left. */
 	constructor(paths: { readonly bundles: string; readonly tmp: string }) {
 		this.#bundles = paths.bundles;
 		this.#tmp = paths.tmp;
-		for (const name of readdirSync(this.#tmp)) {
-			if (name.startsWith(TEMPORARY)) rmSync(join(this.#tmp, name), { recursive: true, force: true });
-		}
 	}
 
 	/** Resolves when it would survive a power cut. The same bytes again change nothing; others are VERSION_CONFLICT. */

@@ -99,15 +99,6 @@ suite("a stored bundle", () => {
 });
 
 suite("the bundle store", () => {
-	test("removes what a store that was cut short has left, and nothing else", (t) => {
-		const { tmp, reopen } = makeStore(t);
-		mkdirSync(join(tmp, "bundle-x1y2z3"));
-		writeFileSync(join(tmp, "bundle-x1y2z3", "bundle.js"), "half");
-		mkdirSync(join(tmp, "work"));
-		reopen();
-		assert.deepEqual(readdirSync(tmp), ["work"]);
-	});
-
 	test("makes no path outside its folder, whatever the names", (t) => {
 		const { store, bundles } = makeStore(t);
 		const name = fc.oneof(fc.string(), fc.constantFrom("..", ".", "", "a/b", "/etc", "a\0b", "..\\x", "a/../../../b"));
