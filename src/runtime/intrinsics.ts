@@ -25,3 +25,30 @@ export const ownIsArray = Array.isArray;
 export const ownKeys = Object.keys;
 export const ownKeysOf = Reflect.ownKeys;
 export const ownPrototypeOf = Object.getPrototypeOf;
+
+/**
+ * Calls a method that was taken here: `ownApply(ownBytes, response, [])` in place of `response.bytes()`, which is
+ * whatever user code has made of it by then. In Bun 1.4.5 that costs 5 to 25 ns more than the plain call.
+ */
+export const ownApply = Reflect.apply;
+
+/** Reads the inside of an object, also where user code has put another property over it; throws for any other object. */
+type Getter<Of, Value> = (this: Of) => Value;
+
+function getterOf<Of extends object, Name extends keyof Of & string>(prototype: Of, name: Name): Getter<Of, Of[Name]> {
+	const { get } = Object.getOwnPropertyDescriptor(prototype, name) ?? {};
+	if (get === undefined) throw new Error(`${name} has no getter`);
+	return get as Getter<Of, Of[Name]>;
+}
+
+const { prototype: response } = Response;
+export const responseStatus = getterOf(response, "status");
+export const responseStatusText = getterOf(response, "statusText");
+export const responseUrl = getterOf(response, "url");
+export const responseHeaders = getterOf(response, "headers");
+export const responseBodyUsed = getterOf(response, "bodyUsed");
+export const responseBody = getterOf(response, "body");
+export const { bytes: responseBytes } = response;
+export const { forEach: headersForEach } = Headers.prototype;
+export const { getReader: streamGetReader } = ReadableStream.prototype;
+export const { read: readerRead, cancel: readerCancel } = ReadableStreamDefaultReader.prototype;

@@ -7,7 +7,16 @@
  * a stream. The few other things that it counts (a URL, a status text, properties) are ruled out one by one, so what
  * is not surely whole is taken for a stream; so is everything where the estimate is not what it is in Bun 1.4.5.
  */
-import { OwnResponse, OwnUint8Array, ownKeysOf, ownPrototypeOf } from "./intrinsics.ts";
+import {
+	ownApply,
+	ownKeysOf,
+	ownPrototypeOf,
+	OwnResponse,
+	OwnUint8Array,
+	responseBytes,
+	responseStatusText,
+	responseUrl,
+} from "./intrinsics.ts";
 
 /** Bun's own means, given by main.ts. */
 export interface BodyInsight {
@@ -27,8 +36,9 @@ export function createReadWhole({ sizeOf, peek }: BodyInsight): ReadWhole {
 	return (response) => {
 		if (sizeOf(response) <= bare) return undefined;
 		if (ownPrototypeOf(response) !== prototype || ownKeysOf(response).length > 0) return undefined;
-		if (response.url !== "" || response.statusText !== "") return undefined;
-		const bytes = response.bytes();
+		if (ownApply(responseUrl, response, []) !== "" || ownApply(responseStatusText, response, []) !== "")
+			return undefined;
+		const bytes = ownApply(responseBytes, response, []);
 		const now = peek(bytes);
 		return now instanceof OwnUint8Array ? now : bytes;
 	};
