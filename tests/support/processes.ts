@@ -1,12 +1,27 @@
-/** Whether a process runs. A zombie does not: it is dead, and only waits for its parent to look. */
+/** What the kernel says of a process. */
 import { readFileSync } from "node:fs";
 
-export function isGone(pid: number): boolean {
+/** R, S, D, T (stopped), Z (dead, but its parent has not looked); undefined where there is none. */
+export function stateOf(pid: number): string | undefined {
 	try {
 		const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
 		// The command's name stands in parentheses and may hold anything; the state follows the last one.
-		return stat[stat.lastIndexOf(")") + 2] === "Z";
+		return stat[stat.lastIndexOf(")") + 2];
 	} catch {
-		return true;
+		return undefined;
+	}
+}
+
+/** Whether a process does not run any more. A zombie does not. */
+export function isGone(pid: number): boolean {
+	return ["Z", "X", undefined].includes(stateOf(pid));
+}
+
+/** Resident bytes; 0 where there is no such process. */
+export function residentBytes(pid: number): number {
+	try {
+		return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0) * 1024;
+	} catch {
+		return 0;
 	}
 }
