@@ -172,9 +172,9 @@ export interface ScheduleRecord {
 	readonly origin: "module" | "api";
 	readonly paused: boolean;
 	readonly nextDueAt: number | undefined;
-	/** The newest slot that was decided. */
+	/** The newest slot that was decided; in the future where the clock was ahead then. */
 	readonly lastSlotAt: number | undefined;
-	/** Slots up to here are decided, or from before it was made, resumed or changed. */
+	/** Slots up to here are decided, or from before it was made, resumed or changed. Never ahead of the clock. */
 	readonly decidedUntil: number;
 	readonly data: unknown;
 }

@@ -90,6 +90,10 @@ export const LIMITS = {
 
 	/** Catch-up runs of one schedule with misfire `all`. */
 	misfireRunsMax: 100,
+	/** A clock before this is not set: the engine is younger. A machine without a battery starts in 1970. */
+	clockFrom: Date.UTC(2020, 0, 1),
+	/** A clock that is further than this from the newest data was wrong then, or is wrong now. */
+	clockBackMsMax: 366 * DAY,
 	/** How far ahead an expression is searched before it is called impossible: 29 February comes within 8 years. */
 	cronHorizonMs: 9 * 366 * DAY,
 

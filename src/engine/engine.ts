@@ -15,6 +15,7 @@ import type { InvokeRequest } from "../core/request.ts";
 import { findBun, sweepOrphans } from "../pool/index.ts";
 import { openDataFolder, type DataFolder } from "../store/index.ts";
 import { assemble, type Parts } from "./assemble.ts";
+import { checkClock } from "./clock-check.ts";
 import { removeLeftovers } from "./leftovers.ts";
 import { systemEnvironment, systemLogger } from "./system.ts";
 import { VERSION } from "./version.ts";
@@ -127,6 +128,7 @@ class RunningEngine implements EngineHandle {
 		const environment = this.#environment;
 		const { registry, folder } = parts;
 		await parts.bundles.sweep((functionId, version) => registry.find(functionId)?.versions.has(version) === true);
+		checkClock(environment, parts.queue.newestAt());
 		const recovered = parts.queue.recover();
 		if (folder.unclean)
 			environment.logger.warn({ orphans, ...recovered }, "the last run did not stop cleanly; its work was recovered");

@@ -65,8 +65,13 @@ export class Triggers {
 	}
 
 	#record(row: ScheduleRow): ScheduleRecord {
-		const entry = this.#deps.registry.byId(row.function);
-		const lastSlotAt = this.#deps.queue.lastSlot(row.id);
+		const { environment, queue, registry } = this.#deps;
+		const entry = registry.byId(row.function);
+		const now = environment.clock.now();
+		// What was decided, made or resumed by a clock that was ahead does not hold the schedule up until then.
+		const lastSlotAt = queue.lastSlot(row.id);
+		const decided = lastSlotAt !== undefined && lastSlotAt > now ? queue.lastSlot(row.id, now) : lastSlotAt;
+		const nextDueOf = (): number | undefined => this.#nextDueOf(row);
 		return {
 			scheduleId: row.scheduleId,
 			functionId: entry.functionId,
@@ -78,9 +83,12 @@ export class Triggers {
 			overlap: row.overlap,
 			origin: row.origin,
 			paused: row.paused,
-			nextDueAt: row.paused ? undefined : this.#nextDueOf(row),
+			// Worked out when it is asked for: the cron source, which lists all at each change, never does.
+			get nextDueAt() {
+				return row.paused ? undefined : nextDueOf();
+			},
 			lastSlotAt,
-			decidedUntil: Math.max(lastSlotAt ?? 0, row.effectiveAt),
+			decidedUntil: Math.max(decided ?? 0, Math.min(row.effectiveAt, now)),
 			data: row.data,
 		};
 	}
@@ -148,6 +156,8 @@ export class Triggers {
 	async fire(scheduleId: string, slot: number, request: InvokeRequest | undefined): Promise<SlotDecision | undefined> {
 		const row = this.#schedules.get(scheduleId);
 		if (row === undefined || row.paused) return undefined;
+		// From before it was made: asked for where the clock went back and forth.
+		if (slot <= row.effectiveAt && row.effectiveAt <= this.#deps.environment.clock.now()) return undefined;
 		return this.#deps.queue.fireSlot({
 			schedule: row.id,
 			slot,

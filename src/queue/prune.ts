@@ -18,6 +18,11 @@ interface Cursor {
 }
 
 const START: Cursor = { phase: "invocations", after: 0 };
+/** The mark that holds the newest slot of a schedule that was pruned. */
+export function slotMark(schedule: number): string {
+	return `cron_slot:${schedule}`;
+}
+
 /** Lanes or schedules of one step: each costs about 10 µs where nothing is old. */
 const OWNERS_MAX = 100;
 
@@ -44,7 +49,7 @@ export class Pruner {
 	#next({ phase, after }: Cursor, now: number, before: number): Cursor {
 		switch (phase) {
 			case "invocations":
-				return this.#invocations(after, before) ?? { phase: "keys", after: 0 };
+				return this.#invocations(after, now, before) ?? { phase: "keys", after: 0 };
 			case "keys":
 				return this.#keys(now, before) ? { phase, after } : { phase: "metrics", after: 0 };
 			case "metrics": {
@@ -61,16 +66,17 @@ export class Pruner {
 	}
 
 	/** Undefined at the end of the rows that may be old enough. */
-	#invocations(after: number, before: number): Cursor | undefined {
+	#invocations(after: number, now: number, before: number): Cursor | undefined {
 		const rows = this.#statements.pruneList.all(after, LIMITS.pruneStepRows);
 		let looked = after;
 		let deleted = 0;
 		let reachedRecent = rows.length < LIMITS.pruneStepRows;
 		for (const row of rows) {
-			if (row.createdAt >= before) {
+			if (row.createdAt >= before && row.createdAt <= now) {
 				reachedRecent = true;
 				break;
 			}
+			// Also one from the future, accepted by a clock that was ahead: it says nothing about what came behind it.
 			looked = row.seq;
 			if (row.finishedAt === null || row.finishedAt >= before) continue;
 			this.#statements.invocationDelete.run(row.seq);
@@ -114,12 +120,19 @@ export class Pruner {
 		return this.#statements.metricDeleteBefore.run(lane, minute, LIMITS.pruneStepRows).changes === LIMITS.pruneStepRows;
 	}
 
-	/** A schedule's newest slot is its cursor, and the newest that fired is its overlap check: both stay. */
+	/**
+	 * A schedule's newest slot is its cursor, and the newest that fired is its overlap check: both stay. The newest that
+	 * leaves is marked, so that a clock which goes back does not fire it again.
+	 */
 	#slots(schedule: number, before: number): boolean {
-		const newest = this.#statements.cronSlotLast.get(schedule)?.slot ?? 0;
-		const fired = this.#statements.cronSlotLastFired.get(schedule)?.slot ?? newest;
+		const { cronSlotLast, cronSlotLastFired, cronSlotLastOfStep, cronSlotDeleteBefore, markRaise } = this.#statements;
+		const newest = cronSlotLast.get(schedule)?.slot ?? 0;
+		const fired = cronSlotLastFired.get(schedule, Number.MAX_SAFE_INTEGER)?.slot ?? newest;
 		const until = Math.min(before, newest);
-		const { changes } = this.#statements.cronSlotDeleteBefore.run(schedule, until, fired, LIMITS.pruneStepRows);
+		const last = cronSlotLastOfStep.get(schedule, until, fired, LIMITS.pruneStepRows)?.slot ?? null;
+		if (last === null) return false;
+		markRaise.run(slotMark(schedule), last);
+		const { changes } = cronSlotDeleteBefore.run(schedule, until, fired, LIMITS.pruneStepRows);
 		return changes === LIMITS.pruneStepRows;
 	}
 }

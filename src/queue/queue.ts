@@ -16,8 +16,9 @@ import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
 import { GroupCommit, type Batch, type Item } from "./group-commit.ts";
 import { Lanes, type Lane } from "./lanes.ts";
+import { LIMITS } from "../core/limits.ts";
 import { countEnds } from "./metrics.ts";
-import { Pruner } from "./prune.ts";
+import { Pruner, slotMark } from "./prune.ts";
 import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { Settler, type EndedInvocation, type Settled } from "./settle.ts";
@@ -215,8 +216,7 @@ export class Queue {
 		request: { schedule: number; slot: number; skipWhileRunning: boolean; submission: Submission | undefined },
 	): SlotDecision | undefined {
 		const { schedule, slot, submission } = request;
-		const cursor = this.#statements.cronSlotLast.get(schedule)?.slot ?? null;
-		if (cursor !== null && cursor >= slot) return undefined;
+		if (this.#isDecided(schedule, slot, batch.now)) return undefined;
 		const record = (decision: SlotDecision, seq: number | null): SlotDecision => {
 			this.#statements.cronSlotInsert.run(schedule, slot, decision, seq, batch.now);
 			return decision;
@@ -224,7 +224,7 @@ export class Queue {
 		if (submission === undefined) {
 			return record("misfired", null);
 		}
-		if (request.skipWhileRunning && this.#unfinishedBefore(schedule)) {
+		if (request.skipWhileRunning && this.#unfinishedBefore(schedule, slot)) {
 			return record("overlapped", null);
 		}
 		try {
@@ -238,16 +238,43 @@ export class Queue {
 		}
 	}
 
-	#unfinishedBefore(schedule: number): boolean {
-		const last = this.#statements.cronSlotLastFired.get(schedule);
-		if (last === undefined) return false;
-		const row = this.#statements.invocationState.get(last.seq);
-		return row !== undefined && !isTerminal(stateOf(row.state));
+	/**
+	 * The newest slot that was decided decides all before it, missed ones too. But where it lies ahead of the clock, the
+	 * clock was ahead when it was decided: then only those are decided that have a row, or had one before pruning.
+	 */
+	#isDecided(schedule: number, slot: number, now: number): boolean {
+		const { cronSlotLast, cronSlotGet } = this.#statements;
+		const newest = cronSlotLast.get(schedule)?.slot ?? null;
+		if (newest === null || newest < slot) return false;
+		return newest <= now || cronSlotGet.get(schedule, slot) !== undefined || slot <= this.#prunedUntil(schedule, now);
 	}
 
-	/** The newest slot of a schedule that was decided, UTC ms. */
-	lastSlot(schedule: number): number | undefined {
-		return this.#statements.cronSlotLast.get(schedule)?.slot ?? undefined;
+	/** Slots up to here may have had a row. What was pruned by a clock more than a year ahead of this one says nothing. */
+	#prunedUntil(schedule: number, now: number): number {
+		const until = this.#statements.markGet.get(slotMark(schedule))?.value ?? 0;
+		return until > now + LIMITS.clockBackMsMax ? 0 : until;
+	}
+
+	/** An earlier slot's invocation has not ended; or a later one's, which fired while the clock was ahead. */
+	#unfinishedBefore(schedule: number, slot: number): boolean {
+		return [slot, Number.MAX_SAFE_INTEGER].some((before) => {
+			const last = this.#statements.cronSlotLastFired.get(schedule, before);
+			const row = last === undefined ? undefined : this.#statements.invocationState.get(last.seq);
+			return row !== undefined && !isTerminal(stateOf(row.state));
+		});
+	}
+
+	/** The newest slot of a schedule that was decided, UTC ms; with `now`, the newest that is not ahead of it. */
+	lastSlot(schedule: number, now?: number): number | undefined {
+		const { cronSlotLast, cronSlotLastUntil } = this.#statements;
+		const row = now === undefined ? cronSlotLast.get(schedule) : cronSlotLastUntil.get(schedule, now);
+		return row?.slot ?? undefined;
+	}
+
+	/** When the newest invocation was accepted, UTC ms: what the clock is held against at boot. */
+	newestAt(): number | undefined {
+		const { seqLast, invocationState } = this.#statements;
+		return invocationState.get(seqLast.get()?.seq ?? 0)?.createdAt;
 	}
 
 	/** What a worker answered. A stale fence changes nothing. Never refused: it waits where the disk is full. */

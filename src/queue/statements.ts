@@ -117,9 +117,18 @@ export function prepareStatements(db: Database) {
 		cronSlotLast: db.prepare<[number], { slot: number | null }>(
 			"SELECT MAX(slot) AS slot FROM cron_slot WHERE schedule = +?",
 		),
-		cronSlotLastFired: db.prepare<[number], { seq: number; slot: number }>(
-			"SELECT seq, slot FROM cron_slot WHERE schedule = +? AND outcome = 'fired' ORDER BY slot DESC LIMIT 1",
+		cronSlotLastUntil: db.prepare<[number, number], { slot: number | null }>(
+			"SELECT MAX(slot) AS slot FROM cron_slot WHERE schedule = +? AND slot <= +?",
 		),
+		cronSlotGet: db.prepare<[number, number], { slot: number }>(
+			"SELECT slot FROM cron_slot WHERE schedule = +? AND slot = +?",
+		),
+		cronSlotLastFired: db.prepare<[number, number], { seq: number; slot: number }>(`
+			SELECT seq, slot FROM cron_slot WHERE schedule = +? AND slot < +? AND outcome = 'fired'
+			ORDER BY slot DESC LIMIT 1`),
+		cronSlotLastOfStep: db.prepare<[number, number, number, number], { slot: number | null }>(`
+			SELECT MAX(slot) AS slot FROM
+				(SELECT slot FROM cron_slot WHERE schedule = +? AND slot < +? AND slot <> +? ORDER BY slot LIMIT +?)`),
 		cronSlotScheduleNext: db.prepare<[number], { owner: number | null }>(
 			"SELECT MIN(schedule) AS owner FROM cron_slot WHERE schedule > ?",
 		),

@@ -3,7 +3,10 @@
  *
  * A slot is decided at most once ever: the engine writes (schedule, slot) under a unique key in the transaction that
  * enqueues. So this file may crash, restart or look twice; it only has to look in time. One timer is armed for the
- * earliest slot; it also looks every LOOK_MS_MAX, because the wall clock may jump.
+ * earliest slot; it also looks every LOOK_MS_MAX, because the wall clock may jump. Where the clock went back, slots are
+ * worked out again from where it is now; while it stands before LIMITS.clockFrom it is not set, and nothing fires.
+ *
+ * Thousands of schedules are worked out in slices, so that nothing else waits for them.
  */
 import type { Engine, ScheduleRecord, Source } from "../core/contracts.ts";
 import { nextDue, type CronSpec } from "../core/cron.ts";
@@ -16,6 +19,8 @@ import type { InvokeRequest } from "../core/request.ts";
 const LATE_MS = 1_000;
 /** A jump of the wall clock is noticed within this; a slot that could not be decided is tried again after it. */
 const LOOK_MS_MAX = 1_000;
+/** Schedules of one slice: about 3 ms. */
+const SLICE = 250;
 const encoder = new TextEncoder();
 
 /** A schedule with the next slot that is not decided yet. */
@@ -23,6 +28,8 @@ interface Armed {
 	readonly schedule: ScheduleRecord;
 	readonly spec: CronSpec;
 	next: number | undefined;
+	/** Not worked out yet: slots after this are to be looked for. */
+	after: number | undefined;
 	/** Its slot could not be decided (a full disk, no active version): not tried again before this monotonic time. */
 	notBefore: number;
 }
@@ -39,6 +46,12 @@ class CronSource implements Source {
 	#timer: Timer | undefined;
 	#unsubscribe: (() => void) | undefined;
 	#running: Promise<void> | undefined;
+	/** Schedules whose next slot is not worked out yet. */
+	#waiting: Armed[] = [];
+	#slice: Timer | undefined;
+	/** The latest that the wall clock was seen at. */
+	#latest = 0;
+	#clockIsUnset = false;
 
 	constructor(environment: Environment) {
 		this.#environment = environment;
@@ -49,12 +62,23 @@ class CronSource implements Source {
 		this.#engine = engine;
 		this.#unsubscribe = engine.onSchedulesChanged(() => this.#reload());
 		this.#reload();
+		const { clock, logger } = this.#environment;
+		const ahead = [...this.#armed.values()].filter(
+			({ schedule }) => (schedule.lastSlotAt ?? 0) > clock.now() + LATE_MS,
+		);
+		if (ahead.length > 0) {
+			logger.warn(
+				{ schedules: ahead.length, now: new Date(clock.now()).toISOString() },
+				"slots ahead of the wall clock were decided before: schedules go on from now; those slots do not fire again",
+			);
+		}
 	}
 
 	async stop(): Promise<void> {
 		this.#engine = undefined;
 		this.#unsubscribe?.();
 		this.#timer?.cancel();
+		this.#slice?.cancel();
 		await this.#running;
 	}
 
@@ -62,20 +86,63 @@ class CronSource implements Source {
 	#reload(): void {
 		const engine = this.#engine;
 		if (engine === undefined) return;
+		if (!this.#isClockSet()) return this.#arm();
 		const armed = new Map<string, Armed>();
 		for (const schedule of engine.listSchedules()) {
 			if (schedule.paused) continue;
 			const known = this.#armed.get(schedule.scheduleId);
 			const spec = { expression: schedule.cron, timezone: schedule.timezone };
 			if (known !== undefined && known.spec.expression === spec.expression && known.spec.timezone === spec.timezone) {
-				armed.set(schedule.scheduleId, { schedule, spec, next: known.next, notBefore: known.notBefore });
+				armed.set(schedule.scheduleId, { ...known, schedule });
 			} else {
 				// What was missed while nobody looked is due now.
-				armed.set(schedule.scheduleId, { schedule, spec, next: this.#next(spec, schedule.decidedUntil), notBefore: 0 });
+				const after = schedule.decidedUntil;
+				armed.set(schedule.scheduleId, { schedule, spec, next: undefined, after, notBefore: 0 });
 			}
 		}
 		this.#armed = armed;
-		this.#arm();
+		this.#waiting = [...armed.values()].filter(({ after }) => after !== undefined);
+		this.#workOut();
+	}
+
+	#workOut(): void {
+		this.#slice?.cancel();
+		for (const armed of this.#waiting.splice(0, SLICE)) {
+			if (armed.after !== undefined) armed.next = this.#next(armed.spec, armed.after);
+			armed.after = undefined;
+		}
+		if (this.#waiting.length > 0) this.#slice = this.#environment.clock.setTimer(0, () => this.#workOut());
+		else this.#arm();
+	}
+
+	/** Says so once for each time. */
+	#isClockSet(): boolean {
+		const now = this.#environment.clock.now();
+		const wasUnset = this.#clockIsUnset;
+		this.#clockIsUnset = now < LIMITS.clockFrom;
+		if (this.#clockIsUnset && !wasUnset) {
+			this.#environment.logger.warn(
+				{ now: new Date(now).toISOString() },
+				"the wall clock is not set: no schedule fires until it is",
+			);
+		}
+		return !this.#clockIsUnset;
+	}
+
+	/** True where every next slot has to be worked out again: the clock went back, or was set for the first time. */
+	#clockWasSet(): boolean {
+		const now = this.#environment.clock.now();
+		const wasUnset = this.#clockIsUnset;
+		if (!this.#isClockSet()) return false;
+		const wentBack = this.#latest - now;
+		this.#latest = wentBack > LATE_MS ? now : Math.max(this.#latest, now);
+		if (wentBack > LATE_MS) {
+			this.#environment.logger.warn(
+				{ now: new Date(now).toISOString(), back_ms: wentBack },
+				"the wall clock went back: schedules go on from now; slots that were decided do not fire again",
+			);
+		}
+		return wasUnset || wentBack > LATE_MS;
 	}
 
 	#next(spec: CronSpec, after: number): number | undefined {
@@ -99,12 +166,17 @@ class CronSource implements Source {
 		for (const { next, notBefore } of this.#armed.values()) {
 			if (next !== undefined) wait = Math.min(wait, Math.max(next - now, notBefore - monotonic));
 		}
-		if (wait === Number.POSITIVE_INFINITY) return;
+		if (wait === Number.POSITIVE_INFINITY && !this.#clockIsUnset) return;
 		this.#timer = clock.setTimer(Math.min(Math.max(0, wait), LOOK_MS_MAX), () => this.#look());
 	}
 
 	#look(): void {
 		if (this.#running !== undefined) return;
+		if (this.#clockWasSet()) {
+			this.#armed = new Map();
+			this.#reload();
+			return;
+		}
 		this.#running = this.#fireDue().finally(() => {
 			this.#running = undefined;
 			if (this.#engine !== undefined) this.#arm();
@@ -112,6 +184,7 @@ class CronSource implements Source {
 	}
 
 	async #fireDue(): Promise<void> {
+		if (this.#clockIsUnset) return;
 		const now = this.#environment.clock.now();
 		const monotonic = this.#environment.clock.monotonic();
 		const due = [...this.#armed.values()].filter(

@@ -30,7 +30,14 @@ export interface FakeCronEngine {
 
 export function fakeCronEngine(now: () => number): FakeCronEngine {
 	const schedules = new Map<string, ScheduleRecord>();
-	const cursors = new Map<string, number>();
+	const decided = new Map<string, Set<number>>();
+	const newest = (scheduleId: string, until = Number.POSITIVE_INFINITY): number =>
+		Math.max(0, ...[...(decided.get(scheduleId) ?? [])].filter((slot) => slot <= until));
+	/** As the queue has it: the newest slot decides all before it, unless the clock was ahead when it was decided. */
+	const isDecided = (scheduleId: string, slot: number): boolean => {
+		const last = newest(scheduleId);
+		return last >= slot && (last <= now() || decided.get(scheduleId)?.has(slot) === true);
+	};
 	const listeners = new Set<() => void>();
 	const fake: FakeCronEngine = {
 		fired: [],
@@ -42,7 +49,8 @@ export function fakeCronEngine(now: () => number): FakeCronEngine {
 				fake.lists += 1;
 				return [...schedules.values()].map((schedule) => ({
 					...schedule,
-					decidedUntil: Math.max(schedule.decidedUntil, cursors.get(schedule.scheduleId) ?? 0),
+					lastSlotAt: newest(schedule.scheduleId) || undefined,
+					decidedUntil: Math.max(newest(schedule.scheduleId, now()), Math.min(schedule.decidedUntil, now())),
 				}));
 			},
 			onSchedulesChanged(listener: () => void) {
@@ -53,10 +61,11 @@ export function fakeCronEngine(now: () => number): FakeCronEngine {
 				fake.calls += 1;
 				const schedule = schedules.get(scheduleId);
 				if (schedule === undefined || schedule.paused) return undefined;
-				if ((cursors.get(scheduleId) ?? 0) >= slot) return undefined;
+				if (slot <= schedule.decidedUntil && schedule.decidedUntil <= now()) return undefined;
+				if (isDecided(scheduleId, slot)) return undefined;
 				const decision = request === undefined ? "misfired" : await fake.decide(scheduleId, slot);
-				if ((cursors.get(scheduleId) ?? 0) >= slot) return undefined;
-				cursors.set(scheduleId, slot);
+				if (isDecided(scheduleId, slot)) return undefined;
+				decided.set(scheduleId, (decided.get(scheduleId) ?? new Set()).add(slot));
 				fake.fired.push({ scheduleId, slot, decision, request, at: now() });
 				return decision;
 			},

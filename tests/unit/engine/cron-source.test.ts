@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Source } from "../../../src/core/contracts.ts";
-import { silentProbe, type Environment, type Logger } from "../../../src/core/environment.ts";
+import { silentLogger, silentProbe, type Environment, type Logger } from "../../../src/core/environment.ts";
 import { EngineError } from "../../../src/core/errors.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import { cronSource } from "../../../src/sources/cron.ts";
@@ -173,6 +173,50 @@ test("a wall clock that jumps back fires no slot twice, and the next new slot at
 	assert.equal(s.clock.now(), NOON + 3.5 * HOUR);
 });
 
+for (const [where, restart] of [
+	["while it runs", false],
+	["between two runs", true],
+] as const) {
+	test(`a clock that was years ahead and is set right ${where}: schedules go on at once, and say so`, async () => {
+		await using s = await scene();
+		s.fake.put({ scheduleId: "a", cron: "0 * * * *" });
+		await s.clock.advance(2 * HOUR);
+		const ahead = 74 * 365 * 24 * HOUR;
+		s.clock.jumpWall(ahead);
+		await s.clock.advance(HOUR);
+		const wrong = s.fake.slots("a").slice(2);
+		assert.deepEqual(wrong, [NOON + ahead + 2 * HOUR, NOON + ahead + 3 * HOUR]);
+		s.fake.put({ scheduleId: "b", cron: "0 * * * *" });
+		s.clock.jumpWall(-ahead);
+		if (restart) await s.restart(0);
+		await s.clock.advance(3 * HOUR);
+		const slots = [3, 4, 5, 6].map((hour) => NOON + hour * HOUR);
+		assert.deepEqual(s.fake.slots("a").slice(4), slots);
+		assert.deepEqual(s.fake.slots("b"), slots.slice(1), "one that was made by the clock ahead goes on too");
+		assert.equal(s.warnings.filter((text) => /went back|ahead of the wall clock/.test(text)).length, 1);
+	});
+}
+
+test("a clock that is not set decides nothing and says so once; set, it goes on where it was", async () => {
+	await using s = await scene();
+	s.fake.put({ scheduleId: "a", cron: "0 * * * *" });
+	s.fake.put({ scheduleId: "new", cron: "0 * * * *", decidedUntil: NOON + HOUR });
+	await s.clock.advance(HOUR + MINUTE);
+	await s.source.stop();
+	const back = s.clock.now();
+	const calls = s.fake.calls;
+	s.clock.jumpWall(-back);
+	await s.restart(10 * HOUR);
+	assert.equal(s.fake.calls, calls);
+	assert.equal(s.warnings.filter((text) => text.includes("not set")).length, 1);
+	s.fake.put({ scheduleId: "later", cron: "0 * * * *", decidedUntil: back });
+	s.clock.jumpWall(back - s.clock.now() + MINUTE);
+	await s.clock.advance(HOUR);
+	const slots = [NOON + 2 * HOUR];
+	assert.deepEqual([s.fake.slots("a"), s.fake.slots("new")], [[NOON + HOUR, ...slots], slots], "nothing is caught up");
+	assert.deepEqual(s.fake.slots("later"), slots);
+});
+
 test("a schedule that throws does not stop the others, and is tried again at a measured pace", async () => {
 	await using s = await scene();
 	let refuse = true;
@@ -271,4 +315,23 @@ test("10,000 schedules: a look at which none is due costs little, and a change o
 	);
 	assert.ok(looks / 20 < 20, `${(looks / 20).toFixed(1)} ms a look`);
 	assert.ok(change < 250, `${change.toFixed(1)} ms for one change`);
+});
+
+test("10,000 schedules are worked out in slices: other work goes between, and what was missed fires all the same", async (t) => {
+	const clock = createFakeClock(NOON);
+	const environment: Environment = { clock, random: { next: () => 0 }, probe: silentProbe, logger: silentLogger };
+	const fake = fakeCronEngine(() => clock.now());
+	for (let index = 0; index < 10_000; index += 1) {
+		fake.put({ scheduleId: `s${index}`, cron: `${index % 60} 12 * * *`, decidedUntil: NOON - 10 * HOUR });
+	}
+	const source = cronSource(environment);
+	const from = performance.now();
+	await source.start(fake.engine);
+	const startMs = performance.now() - from;
+	assert.equal(clock.pending, 1, "the next slice");
+	await clock.advance(HOUR);
+	await source.stop();
+	t.diagnostic(`10,000 schedules: start took ${startMs.toFixed(0)} ms`);
+	assert.equal(fake.fired.length, 10_000);
+	assert.equal(clock.pending, 0);
 });

@@ -57,7 +57,7 @@ test("a change of one schedule does not work out the next time of thousands", ()
 	const { triggers } = scene(rows);
 	const timed = (): number => {
 		const from = performance.now();
-		assert.equal(triggers.list(undefined).length, rows.length);
+		for (const { nextDueAt } of triggers.list(undefined)) assert.ok(nextDueAt !== undefined);
 		return performance.now() - from;
 	};
 	const first = timed();

@@ -5,6 +5,8 @@ import type { SlotDecision } from "../../../src/core/contracts.ts";
 import { EngineError } from "../../../src/core/errors.ts";
 import { failStatement, queueOnFile, type QueueOnFile } from "../../support/queue-on-file.ts";
 
+const DAY = 86_400_000;
+
 interface Ask {
 	readonly schedule?: number;
 	readonly overlap?: "allow" | "skip";
@@ -132,4 +134,65 @@ test("a full disk decides no slot either", async () => {
 	assert.equal(await again, "fired");
 	assert.equal(q.lane(0).running, 1);
 	q.checkCounts();
+});
+
+test("a slot decided by a clock that was years ahead holds nothing up, and neither it nor any other fires twice", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	const now = q.clock.now();
+	const ahead = 74 * 366 * DAY;
+	const answers = [fire(q, now - 2_000), fire(q, now - 1_000)];
+	q.turn();
+	q.clock.jumpWall(ahead);
+	answers.push(fire(q, now + ahead));
+	q.turn();
+	q.clock.jumpWall(-ahead);
+	assert.equal(q.queue.lastSlot(1), now + ahead);
+	assert.equal(q.queue.lastSlot(1, q.clock.now()), now - 1_000);
+	answers.push(fire(q, now - 1_000), fire(q, now + 1_000), fire(q, now + 1_000), fire(q, now + ahead));
+	q.turn();
+	assert.deepEqual(await Promise.all(answers), ["fired", "fired", "fired", undefined, "fired", undefined, undefined]);
+	assert.equal(q.queue.lastSlot(1, now + 1_000), now + 1_000);
+});
+
+test("a clock that goes back over slots that were pruned does not fire them again", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	const now = q.clock.now();
+	const days = [0, 1, 2, 3].map((day) => now + day * DAY);
+	for (const slot of days) {
+		q.clock.jumpWall(slot - q.clock.now());
+		void fire(q, slot);
+		q.turn();
+	}
+	// Past retention of the first three; the newest stays.
+	q.clock.jumpWall(10 * DAY);
+	for (let more = true; more;) {
+		const pruned = q.queue.prune();
+		q.turn();
+		more = await pruned;
+	}
+	assert.equal(slots(q).length, 1);
+	q.clock.jumpWall(now - q.clock.now());
+	const again = days.map((slot) => fire(q, slot));
+	const between = fire(q, now + 2.5 * DAY);
+	q.turn();
+	assert.deepEqual(await Promise.all(again), [undefined, undefined, undefined, undefined]);
+	assert.equal(await between, "fired", "one that never was may fire");
+});
+
+test("overlap skip also sees what a clock that was ahead has fired and what has not ended since", async () => {
+	using q = queueOnFile({ lanes: [{ limit: 1 }] });
+	const now = q.clock.now();
+	q.clock.jumpWall(100 * DAY);
+	const first = fire(q, now + 100 * DAY, { overlap: "skip" });
+	q.turn();
+	q.clock.jumpWall(-100 * DAY);
+	const second = fire(q, now + 1_000, { overlap: "skip" });
+	q.turn();
+	q.settle(q.sent[0] as never);
+	q.turn();
+	const third = fire(q, now + 2_000, { overlap: "skip" });
+	q.turn();
+	const fourth = fire(q, now + 3_000, { overlap: "skip" });
+	q.turn();
+	assert.deepEqual(await Promise.all([first, second, third, fourth]), ["fired", "overlapped", "fired", "overlapped"]);
 });

@@ -246,3 +246,20 @@ test("a step that cannot be written is done again", async () => {
 	await prune(q);
 	assert.equal(count(q, "invocation"), 0, "in the very next pass");
 });
+
+test("rows that a clock ahead accepted do not keep what came behind them for ever", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	const first = end(q, 2);
+	q.clock.jumpWall(50 * RETENTION_MS);
+	const ahead = end(q, 2);
+	q.clock.jumpWall(-50 * RETENTION_MS);
+	const behind = end(q, 2);
+	q.clock.jumpWall(RETENTION_MS + 60_000);
+	await prune(q);
+	for (const id of [...first, ...behind])
+		assert.equal(
+			codeOf(() => q.state(id)),
+			"RESULT_PRUNED",
+		);
+	for (const id of ahead) assert.equal(q.state(id), "succeeded");
+});
