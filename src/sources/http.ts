@@ -14,6 +14,7 @@ import { EngineError, messageOf } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
 import { createApi } from "./http-api.ts";
 import type { Api } from "./http-api.ts";
+import { Connections } from "./http-connection.ts";
 import type { HttpContext } from "./http-context.ts";
 import { GATEWAY_PREFIX, serveFunction } from "./http-gateway.ts";
 import { createGuard, isLoopback } from "./http-guard.ts";
@@ -60,7 +61,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	const stopping = new AbortController();
 	/** Answers that are not handed to their connection yet. */
 	const inFlight = new Set<ServerResponse>();
-	const connections = new Set<Socket>();
+	const connections = new Connections();
 	let server: Server | undefined;
 	let starting: Promise<void> | undefined;
 	let stopped: Promise<void> | undefined;
@@ -89,16 +90,15 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 		const onRequest = inTurn((req, res) => void serve(context, api, req, res));
 		made.on("request", onRequest);
 		made.on("checkContinue", onRequest); // `100 Continue` is sent by who wants the body
-		made.on("connection", (socket: Socket) => {
-			connections.add(socket);
-			socket.once("close", () => connections.delete(socket));
-		});
+		made.on("connection", (socket: Socket) => connections.add(socket));
+		made.on("clientError", (error: NodeJS.ErrnoException, socket) => connections.broke(error, socket as Socket));
 		server = made;
 		await bind(made, host, port);
 		made.on("error", (error) => environment.logger.error({ err: error }, "the HTTP server met an error"));
 	}
 
 	async function serve(context: HttpContext, api: Api, req: IncomingMessage, res: ServerResponse): Promise<void> {
+		if (!connections.takes(req, res)) return;
 		inFlight.add(res);
 		try {
 			if (stopping.signal.aborted) res.shouldKeepAlive = false;
@@ -131,7 +131,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 				resolve();
 			});
 			const busy = new Set([...inFlight].map((res) => res.req.socket));
-			for (const socket of connections) if (!busy.has(socket)) socket.destroySoon();
+			for (const socket of connections.sockets()) if (!busy.has(socket)) socket.destroySoon();
 		});
 		running.close(() => undefined); // only to end its timer of CHECK_EVERY_MS
 	}
