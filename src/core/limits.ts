@@ -82,6 +82,8 @@ export const LIMITS = {
 
 	buildMsMax: 60 * SECOND,
 	buildsAtOnceMax: 2,
+	/** Resident memory of one bundler, which reads whatever the source imports: 60 MB of small functions took it 5.4 GB. */
+	buildMemoryBytesMax: 2048 * MiB,
 	bundleBytesMax: 64 * MiB,
 	envBytesMax: 64 * KiB,
 

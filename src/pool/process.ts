@@ -13,14 +13,19 @@ import { join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Clock, Timer } from "../core/environment.ts";
+import { createMemoryReader } from "./memory.ts";
 
 /** How long pipes may stay open after the exit: something that the worker started holds them. */
 const PIPES_AFTER_EXIT_MS = 1_000;
 const RUN_OUTPUT_BYTES_MAX = 1024 * 1024;
+/** How often a `bun` that runs once is weighed: one that imports a huge file grows by about 1 GB a second. */
+const MEMORY_LOOK_MS = 100;
 /** Of the daemon's own environment only these pass on. */
 const INHERITED = ["PATH", "HOME", "TZ", "LANG"] as const;
 /** Names the instance in the environment of its workers, so that a later daemon finds orphans. */
 export const WORKER_MARKER = "BUNBASE_WORKER_OF";
+
+const readMemory = createMemoryReader();
 
 export type HostVariables = Readonly<Record<string, string | undefined>>;
 
@@ -152,11 +157,15 @@ export interface RunResult {
 	readonly stdout: string;
 	readonly stderr: string;
 	readonly timedOut: boolean;
+	/** It was killed at `memoryBytesMax`. */
+	readonly overMemory: boolean;
 }
 
 export interface RunOptions {
 	readonly cwd: string;
 	readonly timeoutMs: number;
+	/** Resident; looked at ten times a second. Default: no bound. */
+	readonly memoryBytesMax?: number;
 	readonly hostVariables?: HostVariables;
 }
 
@@ -173,13 +182,24 @@ export function runBun(bunPath: string, args: readonly string[], options: RunOpt
 	});
 	const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
 	let failure = "";
+	let overMemory = false;
+	const watch = setInterval(() => {
+		const { memoryBytesMax = Infinity } = options;
+		if (child.pid === undefined || (readMemory(child.pid) ?? 0) <= memoryBytesMax) return;
+		overMemory = true;
+		child.kill("SIGKILL");
+	}, MEMORY_LOOK_MS);
 	child.on("error", (error) => {
 		failure = error.message;
-		if (child.pid === undefined) resolve({ exitCode: null, stdout: "", stderr: failure, timedOut: false });
+		if (child.pid !== undefined) return;
+		clearInterval(watch);
+		resolve({ exitCode: null, stdout: "", stderr: failure, timedOut: false, overMemory });
 	});
 	child.on("close", (exitCode) => {
-		// Nobody but the time limit kills it from here.
-		resolve({ exitCode, stdout: stdout(), stderr: stderr() + failure, timedOut: child.killed });
+		clearInterval(watch);
+		// Nobody but its two limits kills it from here.
+		const timedOut = child.killed && !overMemory;
+		resolve({ exitCode, stdout: stdout(), stderr: stderr() + failure, timedOut, overMemory });
 	});
 	return promise;
 }
