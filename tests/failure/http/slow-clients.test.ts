@@ -7,10 +7,8 @@ const s = scene();
 const POST = `POST /functions/web HTTP/1.1\r\n${HOST}`;
 
 /** Where each of them stops; the next byte never comes. */
-const STOPS: Readonly<
-	Record<string, { readonly bytes: string; readonly status: number | undefined; readonly ms: number }>
-> = {
-	nothing: { bytes: "", status: undefined, ms: 10_000 },
+const STOPS: Readonly<Record<string, { readonly bytes: string; readonly status: number; readonly ms: number }>> = {
+	nothing: { bytes: "", status: 408, ms: 10_000 },
 	"half a request line": { bytes: "POST /func", status: 408, ms: 10_000 },
 	"half a header": { bytes: `${POST}X-Slow: a`, status: 408, ms: 10_000 },
 	"a head without its end": { bytes: `${POST}Content-Length: 10\r\n`, status: 408, ms: 10_000 },
@@ -57,7 +55,7 @@ fault("F3", "clients that stop in the middle hold up nobody", { timeout: 120_000
 
 fault(
 	"F3",
-	"each is cut when its time is over, with 408 where a request had begun",
+	"each is cut when its time is over, with 408 where an answer is due",
 	{ longOnly: true, timeout: 180_000 },
 	async (f) => {
 		const each = Math.ceil(f.runs(0, 1000) / Object.keys(STOPS).length);
