@@ -66,6 +66,19 @@ const waitMs = z.int().min(0).max(LIMITS.awaitMsMax);
 const listLimit = z.int().min(1).max(LIMITS.listPageMax);
 const noParams = z.strictObject({});
 
+/** Values by name. zod leaves the key `__proto__` out without a word; here it is refused like any other that is wrong. */
+function valuesBy<V extends z.ZodType>(value: V) {
+	return z.preprocess(
+		(given, context) => {
+			if (typeof given === "object" && given !== null && Object.hasOwn(given, "__proto__")) {
+				context.addIssue({ code: "custom", message: "expected no key __proto__", input: given });
+			}
+			return given;
+		},
+		z.record(z.string(), value),
+	);
+}
+
 export const OPERATIONS = {
 	"functions.list": operation({
 		summary: "All functions.",
@@ -95,7 +108,7 @@ export const OPERATIONS = {
 	"functions.configure": operation({
 		summary: "Sets overrides on the function, keys as in a module's config; null removes one.",
 		readOnly: false,
-		params: z.strictObject({ function: functionRef, overrides: z.record(z.string(), z.unknown()) }),
+		params: z.strictObject({ function: functionRef, overrides: valuesBy(z.unknown()) }),
 		run: (engine, p) => wireFunction(engine.configureFunction(p.function, p.overrides)),
 	}),
 	"functions.deploy": operation({
@@ -150,7 +163,7 @@ export const OPERATIONS = {
 	"env.set": operation({
 		summary: "Sets variables; the function's workers are replaced as they fall idle.",
 		readOnly: false,
-		params: z.strictObject({ function: functionRef, values: z.record(z.string(), z.string()) }),
+		params: z.strictObject({ function: functionRef, values: valuesBy(z.string()) }),
 		run: (engine, p) => {
 			engine.setEnvironment(p.function, p.values);
 			return environmentOf(engine, p.function);
