@@ -6,12 +6,13 @@ import type { Need } from "./fault.ts";
 
 export const root: Need = () => (process.getuid?.() === 0 ? undefined : "needs root");
 
+export function isOnPath(program: string): boolean {
+	return (process.env["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, program)));
+}
+
 /** A program on the PATH. */
 export function program(name: string): Need {
-	return () =>
-		(process.env["PATH"] ?? "").split(delimiter).some((folder) => existsSync(join(folder, name)))
-			? undefined
-			: `needs the program ${name}`;
+	return () => (isOnPath(name) ? undefined : `needs the program ${name}`);
 }
 
 /** strace that may trace our children (not so in some containers). */
@@ -37,6 +38,10 @@ export const loopExt4: Need = () =>
 	program("mkfs.ext4")() ??
 	mayMount() ??
 	(existsSync("/dev/loop-control") ? undefined : "needs loop devices");
+
+/** Cutting the power of a loop disk: an ioctl, which Node does not have. */
+export const powerCut: Need = () =>
+	loopExt4() ?? (isOnPath("perl") || isOnPath("python3") ? undefined : "needs perl or python3");
 
 function mayMount(): string | undefined {
 	// In a mount namespace of its own, so that the try leaves nothing behind.

@@ -28,17 +28,20 @@ export interface DaemonOptions {
 	/** Another program than src/main.ts serve, e.g. one whose probe ends it; gets the same flags. */
 	readonly program?: string;
 	readonly env?: Readonly<Record<string, string>>;
+	/** A command that starts it, e.g. `prlimit --nofile=100`. It must become the daemon (exec), or pass signals on. */
+	readonly under?: readonly string[];
 }
 
 /** Starts it and waits for its ready line. Rejects with what it wrote if it exits before. */
 export async function startDaemon(dataDir: string, options: DaemonOptions = {}): Promise<Daemon> {
 	const socketPath = options.socketPath ?? `${dataDir}.sock`;
 	const program = options.program === undefined ? [MAIN, "serve"] : [options.program];
-	const child = spawn(
-		process.execPath,
-		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0", ...(options.args ?? [])],
-		{ stdio: ["ignore", "ignore", "pipe"], env: { ...process.env, ...options.env } },
-	);
+	const flags = ["--data-dir", dataDir, "--socket", socketPath, "--http-port", "0", ...(options.args ?? [])];
+	const [command = process.execPath, ...args] = [...(options.under ?? []), process.execPath, ...program, ...flags];
+	const child = spawn(command, args, {
+		stdio: ["ignore", "ignore", "pipe"],
+		env: { ...process.env, ...options.env },
+	});
 	// A test process that ends half way leaves no daemon.
 	const killed = (): void => void child.kill("SIGKILL");
 	process.once("exit", killed);

@@ -36,6 +36,11 @@ export interface QueueOnFileOptions {
 	readonly deps?: Partial<QueueDeps>;
 	/** Slots of the fake pool, over all lanes. */
 	readonly slots?: number;
+	/** A data folder that stays; without it there is a temporary one. */
+	readonly dataDir?: string;
+	readonly durability?: "power" | "process";
+	/** Of the fake clock. */
+	readonly now?: number;
 }
 
 export interface QueueOnFile extends Disposable {
@@ -77,13 +82,14 @@ export const THROWN: Outcome = { kind: "failed", error: { code: "HANDLER_ERROR",
 const NOTHING = new Uint8Array();
 
 export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
-	const temp: TempFolder = tempFolder();
-	const clock = createFakeClock();
+	const temp: TempFolder | undefined = options.dataDir === undefined ? tempFolder() : undefined;
+	const dataDir = options.dataDir ?? join(temp?.path ?? "", "data");
+	const clock = options.now === undefined ? createFakeClock() : createFakeClock(options.now);
 	const logged: string[] = [];
 	const note = (_fields: object, message: string): void => void logged.push(message);
 	const logger: Logger = { debug: () => undefined, info: () => undefined, warn: note, error: note };
 	const environment: Environment = { clock, random: seededRandom(1), probe: silentProbe, logger };
-	const folder = openDataFolder({ dataDir: join(temp.path, "data"), durability: "process", environment });
+	const folder = openDataFolder({ dataDir, durability: options.durability ?? "process", environment });
 	const configs = options.lanes.map(({ limit, config }): ResolvedConfig => ({
 		...BUILT_IN,
 		concurrency: limit ?? BUILT_IN.concurrency,
@@ -248,7 +254,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 		[Symbol.dispose]() {
 			harness.queue.close();
 			folder.close();
-			temp[Symbol.dispose]();
+			temp?.[Symbol.dispose]();
 		},
 	};
 	harness.queue = open();

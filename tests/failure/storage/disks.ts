@@ -1,0 +1,155 @@
+/**
+ * Small disks of a test's own: an ext4 image on a loop device, whose power can be cut, and a tmpfs. Each is unmounted and
+ * removed when it is disposed of, also when its test fails or the process ends in the middle.
+ *
+ * A power cut is the ioctl FS_IOC_SHUTDOWN without a flush of the journal: from that instant the file system writes
+ * nothing more, so the image holds what was written before, as a machine finds it that comes back. It is a lower bound of
+ * what a real cut takes, because blocks that ext4 has handed to the device stay; write-recorder.ts is the stricter twin.
+ */
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+	copyFileSync,
+	existsSync,
+	mkdirSync,
+	mkdtempSync,
+	rmSync,
+	statfsSync,
+	truncateSync,
+	writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { isOnPath } from "../needs.ts";
+
+const MiB = 1024 * 1024;
+const FS_IOC_SHUTDOWN = 0x8004587d;
+const NO_LOG_FLUSH = 2;
+
+export interface Disk extends Disposable {
+	/** Where it is mounted. */
+	readonly path: string;
+	freeBytes(): number;
+	/** Takes all space but so much, as another program does; undone by `empty`. */
+	fill(leaveBytes?: number): void;
+	empty(): void;
+}
+
+export interface LoopDisk extends Disk {
+	remount(mode: "ro" | "rw"): void;
+	/** Nothing is written any more; every program on it gets EIO. */
+	cutPower(): void;
+	/** A copy of the image as it is now, mounted: what is found when the power comes back. */
+	afterPowerCut(): LoopDisk;
+}
+
+/** Images are in memory where that is possible: a disk that is only lent must not wear the real one, nor wait for it. */
+const HOME = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+
+export function loopDisk(options: { readonly bytes?: number; readonly inodes?: number } = {}): LoopDisk {
+	const home = mkdtempSync(join(HOME, "bunbase-disk-"));
+	const image = join(home, "image");
+	writeFileSync(image, "");
+	truncateSync(image, options.bytes ?? 48 * MiB);
+	const inodes = options.inodes === undefined ? [] : ["-N", String(options.inodes)];
+	execFileSync("mkfs.ext4", ["-q", "-F", "-m", "0", ...inodes, image]);
+	return mountImage(home, image);
+}
+
+function mountImage(home: string, image: string): LoopDisk {
+	const mounted = mount(home, ["-o", "loop", image]);
+	return {
+		...diskAt(mounted),
+		remount(mode) {
+			execFileSync("mount", ["-o", `remount,${mode}`, mounted.path]);
+		},
+		cutPower() {
+			ioctl(mounted.path, FS_IOC_SHUTDOWN, NO_LOG_FLUSH);
+		},
+		afterPowerCut() {
+			const next = mkdtempSync(join(HOME, "bunbase-disk-"));
+			copyFileSync(image, join(next, "image"));
+			return mountImage(next, join(next, "image"));
+		},
+	};
+}
+
+export function tmpfsDisk(bytes: number): Disk {
+	const home = mkdtempSync(join(tmpdir(), "bunbase-tmpfs-"));
+	return diskAt(mount(home, ["-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs"]));
+}
+
+interface Mounted extends Disposable {
+	readonly path: string;
+}
+
+function mount(home: string, what: readonly string[]): Mounted {
+	const path = join(home, "mount");
+	mkdirSync(path);
+	let there = false;
+	const away = (): void => {
+		process.off("exit", away);
+		if (there) unmount(path);
+		there = false;
+		rmSync(home, { recursive: true, force: true });
+	};
+	process.on("exit", away);
+	try {
+		execFileSync("mount", [...what, path]);
+		there = true;
+	} catch (error) {
+		away();
+		throw error;
+	}
+	return { path, [Symbol.dispose]: away };
+}
+
+/** A worker that is about to die may hold it for a moment. */
+function unmount(path: string): void {
+	const until = performance.now() + 5000;
+	for (;;) {
+		const tried = spawnSync("umount", [path], { encoding: "utf8" });
+		if (tried.status === 0) return;
+		if (performance.now() > until) {
+			// The mount must not stay whatever happens; who held it is a bug of the test.
+			spawnSync("umount", ["-l", path]);
+			assert.fail(`${path} was still in use: ${tried.stderr}`);
+		}
+		Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+	}
+}
+
+function diskAt(mounted: Mounted): Disk {
+	const filler = join(mounted.path, "filler");
+	const freeBytes = (): number => {
+		const { bavail, bsize } = statfsSync(mounted.path);
+		return bavail * bsize;
+	};
+	return {
+		path: mounted.path,
+		freeBytes,
+		fill(leaveBytes = 0) {
+			const bytes = freeBytes() - leaveBytes;
+			if (bytes > 0) spawnSync("fallocate", ["-l", String(bytes), filler]);
+			// What fallocate rounds, and what frees up meanwhile, byte by byte to the end.
+			if (leaveBytes === 0) spawnSync("dd", ["if=/dev/zero", `of=${filler}`, "bs=4k", "oflag=append", "conv=notrunc"]);
+		},
+		empty() {
+			rmSync(filler, { force: true });
+		},
+		[Symbol.dispose]: () => mounted[Symbol.dispose](),
+	};
+}
+
+/** Node has no ioctl; perl is on every Debian. */
+function ioctl(path: string, request: number, argument: number): void {
+	if (isOnPath("perl")) {
+		const script =
+			'open(my $d, "<", $ARGV[0]) or die $!; my $a = pack("I", $ARGV[2]); ioctl($d, $ARGV[1], $a) or die $!';
+		execFileSync("perl", ["-e", script, path, String(request), String(argument)]);
+	} else {
+		const script =
+			'import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1],0),int(sys.argv[2]),struct.pack("I",int(sys.argv[3])))';
+		execFileSync("python3", ["-c", script, path, String(request), String(argument)]);
+	}
+}
