@@ -52,6 +52,7 @@ export function openQueueRig(dataDir: string, lanes: number): QueueRig {
 	let taken = 0;
 	const queue: Queue = new Queue({
 		database: folder.queue,
+		disk: folder.queueDisk,
 		environment,
 		slots: {
 			isStuck: () => false,

@@ -7,7 +7,7 @@ import { LIMITS } from "./limits.ts";
 export const engineOptionsSchema = z.strictObject({
 	/** Folder of all data; made if absent. Default ./data. */
 	dataDir: z.string().min(1).optional(),
-	/** `power`: acknowledged work survives a power cut (fsync per commit). `process`: it survives kill -9 only. */
+	/** `power`: acknowledged work survives a power cut (synced before it is told). `process`: it survives kill -9 only. */
 	durability: z.enum(["power", "process"]).optional(),
 	maxWorkersTotal: z.int().min(1).max(4096).optional(),
 	resultRetentionMs: z.int().min(1000).optional(),

@@ -82,6 +82,7 @@ export function assemble(deps: AssembleDeps): Parts {
 	const dispatcher = new Dispatcher({ environment, registry, pool, queue: () => queue });
 	const queue: Queue = new Queue({
 		database: folder.queue,
+		disk: folder.queueDisk,
 		environment,
 		slots: dispatcher,
 		names: {

@@ -70,8 +70,8 @@ export interface ClaimerDeps {
 	) => void;
 	/** Ends a queued row whose stored request is damaged. */
 	readonly fail: (batch: Batch, claim: Claim, error: ErrorRecord) => void;
-	/** After the commit: the worker may see these now. */
-	readonly claimed: (claims: readonly Claim[]) => void;
+	/** Their workers may see these when the transaction is on disk. */
+	readonly claimed: (batch: Batch, claims: readonly Claim[]) => void;
 	/** A row becomes due at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
 	/** More lanes may be claimed from in the next turn. */
@@ -125,8 +125,8 @@ export class Claimer {
 			// It may have more to start: behind those that have not been looked at.
 			if (left === 0) this.#candidates.add(lane);
 		}
+		if (claims.length > 0) this.#deps.claimed(batch, claims);
 		batch.afterCommit(() => {
-			if (claims.length > 0) this.#deps.claimed(claims);
 			if (this.#candidates.size > 0) this.#deps.wake();
 		});
 	}

@@ -32,7 +32,7 @@ export interface Submission {
 export interface EnqueuerDeps {
 	readonly statements: Statements;
 	readonly slots: Slots;
-	readonly claimed: (claims: readonly Claim[]) => void;
+	readonly claimed: (batch: Batch, claims: readonly Claim[]) => void;
 	readonly consider: (lane: Lane) => void;
 	/** A row was written that is due, or expires, at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
@@ -175,7 +175,7 @@ export class Enqueuer {
 				body: bytes === 0 ? NOTHING : body,
 				cancelAsked: false,
 			};
-			batch.afterCommit(() => this.#deps.claimed([claim]));
+			this.#deps.claimed(batch, [claim]);
 		}
 		return { invocationId: id, state: ticket === undefined ? "queued" : "running", replayed: false };
 	}

@@ -11,6 +11,7 @@ import type { ResolvedConfig } from "../core/function-config.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
 import type { Database } from "../store/index.ts";
+import type { Disk } from "./acknowledge.ts";
 import { Claimer, type Claim, type Slots } from "./claim.ts";
 import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
@@ -26,6 +27,8 @@ import { prepareStatements, type Statements } from "./statements.ts";
 
 export interface QueueDeps {
 	readonly database: Database;
+	/** Puts its commits on disk. */
+	readonly disk: Disk;
 	readonly environment: Environment;
 	readonly slots: Slots;
 	readonly names: Names;
@@ -73,12 +76,15 @@ export class Queue {
 		this.#statements = statements;
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
-		const claimed = (claims: readonly Claim[]): void => {
-			for (const claim of claims) this.#running.set(claim.seq, claim);
-			deps.claimed(claims);
+		const claimed = (batch: Batch, claims: readonly Claim[]): void => {
+			batch.afterCommit(() => {
+				for (const claim of claims) this.#running.set(claim.seq, claim);
+			});
+			batch.whenDurable(() => deps.claimed(claims));
 		};
 		this.#commit = new GroupCommit({
 			database,
+			disk: deps.disk,
 			environment,
 			defer: deps.defer,
 			claim: (batch) => this.#claimer.claim(batch),
@@ -114,7 +120,14 @@ export class Queue {
 			seqMax + 1,
 		);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
-		this.read = new Reader(database, statements, deps.names, deps.resultRetentionMs, () => environment.clock.now());
+		this.read = new Reader(
+			database,
+			statements,
+			deps.names,
+			deps.resultRetentionMs,
+			() => environment.clock.now(),
+			(at) => this.#commit.ensureOnDisk(at),
+		);
 	}
 
 	get commits(): number {
@@ -134,7 +147,7 @@ export class Queue {
 	recover(): Recovered {
 		const write = (item: Item): void => {
 			this.#commit.add(item);
-			this.#commit.flush();
+			this.#commit.flushNow();
 		};
 		const recovered = recover({
 			environment: this.#deps.environment,

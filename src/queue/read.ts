@@ -32,14 +32,24 @@ export class Reader {
 	readonly #names: Names;
 	readonly #retentionMs: number;
 	readonly #now: () => number;
+	readonly #onDisk: (at: number) => void;
 	readonly #listByState = new Map<string, Statement<unknown[], InvocationRow>>();
 
-	constructor(db: Database, statements: Statements, names: Names, retentionMs: number, now: () => number) {
+	/** `onDisk`: what was written at this time is about to be told, so it must be on disk. */
+	constructor(
+		db: Database,
+		statements: Statements,
+		names: Names,
+		retentionMs: number,
+		now: () => number,
+		onDisk: (at: number) => void,
+	) {
 		this.#db = db;
 		this.#statements = statements;
 		this.#names = names;
 		this.#retentionMs = retentionMs;
 		this.#now = now;
+		this.#onDisk = onDisk;
 	}
 
 	/** The row of an id. Throws INVOCATION_NOT_FOUND, or RESULT_PRUNED where its age says that it may have been. */
@@ -77,6 +87,7 @@ export class Reader {
 
 	record(id: string): InvocationRecord {
 		const row = this.row(id);
+		this.#onDisk(row.finishedAt ?? row.startedAt ?? row.createdAt);
 		return {
 			...this.#summary(row),
 			deadlineAt: row.deadlineAt ?? undefined,

@@ -172,7 +172,7 @@ export class Settler {
 		batch.ended({ lane: lane.id, succeeded: state === "succeeded", runMs, cold: ticket.cold });
 		const result = state === "succeeded" && outcome.kind === "succeeded" ? outcome : undefined;
 		const queueWaitMs = Math.max(0, row.startedAt - Math.max(row.createdAt, row.runAt));
-		batch.afterCommit(() =>
+		batch.whenDurable(() =>
 			this.#deps.ended({
 				seq: row.seq,
 				invocationId: row.invocationId,
@@ -195,7 +195,7 @@ export class Settler {
 		error: ErrorRecord,
 	): void {
 		batch.ended({ lane: row.lane.id, succeeded: false, runMs: 0, cold: false });
-		batch.afterCommit(() =>
+		batch.whenDurable(() =>
 			this.#deps.ended({
 				seq: row.seq,
 				invocationId: row.invocationId,

@@ -27,6 +27,7 @@ import {
 import { makePrivateFolder, withPrivateUmask } from "./durable-file.ts";
 import { readMarker, writeMarker, type InstanceMarker } from "./instance-marker.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
+import { noSync, openWalSync, type WalSync } from "./wal-sync.ts";
 
 export interface DataFolderPaths {
 	readonly root: string;
@@ -42,6 +43,8 @@ export interface DataFolder {
 	readonly metadata: Database;
 	readonly queue: Database;
 	readonly logs: Database;
+	/** Puts commits of `queue` on disk; with `durability: "process"` it does nothing. */
+	readonly queueDisk: WalSync;
 	readonly ballast: Ballast;
 	/** The run before this one did not close the folder: it was killed, or the machine went down. */
 	readonly unclean: boolean;
@@ -91,6 +94,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 	};
 	const synchronous: Synchronous = options.durability === "power" ? "FULL" : "NORMAL";
 	const opened: OpenedDatabase[] = [];
+	let disk: WalSync = noSync;
 	const open = (kind: DatabaseKind, synchronous: Synchronous): OpenedDatabase => {
 		const database = openOfInstance(join(root, kind.file), kind, found, environment);
 		opened.push(database);
@@ -101,7 +105,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 	};
 	try {
 		const metadata = open(METADATA, synchronous);
-		const queue = open(QUEUE, synchronous);
+		const queue = open(QUEUE, "NORMAL");
 		const logs = open(LOGS, "NORMAL");
 		const unclean = isLive(metadata) && metadata.meta.get("clean") !== "1";
 		checkDatabase(metadata.database, metadata.path);
@@ -115,16 +119,18 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		for (const { database, meta } of opened) if (meta.get("live") !== "1") writeMeta(database, "live", "1");
 		// From here on only `close` makes it clean again.
 		writeMeta(metadata.database, "clean", "0");
+		disk = options.durability === "power" ? openWalSync(queue.path) : noSync;
 		return {
 			instanceId: marker.instanceId,
 			paths,
 			metadata: metadata.database,
 			queue: queue.database,
 			logs: logs.database,
+			queueDisk: disk,
 			ballast: openBallast(join(root, "ballast")),
 			unclean,
 			writeHolder: (holder) => withPrivateUmask(() => lock.writeHolder(holder)),
-			close: () => closeFolder(metadata.database, [queue.database, logs.database], lock),
+			close: () => closeFolder(metadata.database, [queue.database, logs.database], disk, lock),
 		};
 	} catch (error) {
 		for (const { database } of opened) database.close();
@@ -187,7 +193,7 @@ function isLive(opened: OpenedDatabase): boolean {
 	return opened.meta.get("live") === "1";
 }
 
-function closeFolder(metadata: Database, others: readonly Database[], lock: DaemonLock): void {
+function closeFolder(metadata: Database, others: readonly Database[], disk: WalSync, lock: DaemonLock): void {
 	if (!metadata.open) return;
 	try {
 		for (const database of others) {
@@ -201,6 +207,7 @@ function closeFolder(metadata: Database, others: readonly Database[], lock: Daem
 		throw mapStoreError(error, "closing the data folder");
 	} finally {
 		for (const database of [...others, metadata]) database.close();
+		disk.close();
 		lock.release();
 	}
 }

@@ -3,7 +3,8 @@
  *
  * - Nothing is written to a file before it is known to be ours, of this instance, and not newer than we are.
  * - `synchronous` is set after WAL and read back after the first write: SQLite as built into better-sqlite3 drops it to
- *   NORMAL for WAL by itself, and then 200 commits make 8 fsyncs (measured), so that "accepted" would not be durable.
+ *   NORMAL for WAL by itself, and then 200 commits make 8 fsyncs (measured). Where it is NORMAL on purpose, whoever tells
+ *   of a commit syncs before (wal-sync.ts).
  * - The table `meta` (ours, in each database): `instance_id`; `live` once the data folder was complete; `clean`.
  * - No ANALYZE: plans must not change with the data. Statements that matter name their index.
  */

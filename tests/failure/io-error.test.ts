@@ -23,7 +23,15 @@ test("an fsync that fails stops the daemon with exit 74, and nothing acknowledge
 	assert.equal(await before.stop(), 0);
 
 	// Opening takes fewer than 40; every one from the 40th on fails.
-	const inject = ["-f", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=40+"];
+	const inject = [
+		"-f",
+		"-o",
+		"/dev/null",
+		"-e",
+		"trace=fsync,fdatasync",
+		"-e",
+		"inject=fsync,fdatasync:error=EIO:when=40+",
+	];
 	const serve = [MAIN, "serve", "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0"];
 	const child = spawn("strace", [...inject, process.execPath, ...serve], { stdio: ["ignore", "ignore", "pipe"] });
 	const gone = once(child, "exit");

@@ -104,6 +104,7 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 		const mine = daemon;
 		const queue: Queue = new Queue({
 			database: folder.queue,
+			disk: folder.queueDisk,
 			// Timers of a daemon die with it.
 			environment: {
 				...environment,

@@ -6,6 +6,7 @@
  * prunes and deploys, as the engine does, in one process without workers.
  */
 import { openSync, writeSync } from "node:fs";
+import { setImmediate as endOfTurn } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import type { EngineError } from "../../../src/core/errors.ts";
 import { BundleStore, FunctionStore } from "../../../src/store/index.ts";
@@ -116,4 +117,6 @@ for (let turn = 1; turn <= turns; turn += 1) {
 	if (checkpoint < 0.03) folder.queue.pragma("wal_checkpoint(TRUNCATE)");
 	else if (checkpoint < 0.06) folder.queue.pragma("wal_checkpoint(PASSIVE)");
 	harness.turn();
+	// A sync that goes on beside the next turns ends when the event loop has one of its own.
+	if (random.next() < 0.5) await endOfTurn();
 }

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as endOfTurn } from "node:timers/promises";
 import { invocationId } from "../../../src/core/ids.ts";
 import { LIMITS } from "../../../src/core/limits.ts";
 import { BundleStore, FunctionStore } from "../../../src/store/index.ts";
@@ -96,9 +97,11 @@ async function drain(harness: QueueOnFile): Promise<void> {
 	);
 	for (const [createdAt, seq] of waiting.raw().all()) void queue.cancel(invocationId(createdAt, seq));
 	harness.turn();
-	while (harness.sent.length > 0) {
+	// What is committed is sent when it is on disk, in a later turn of the event loop.
+	while (harness.sent.length > 0 || !queue.idle) {
 		for (const claim of harness.sent.splice(0)) harness.settle(claim, OK);
 		harness.turn();
+		await endOfTurn();
 	}
 	// As a daemon does at its start.
 	const { versions, functions } = new FunctionStore(folder.metadata).load();

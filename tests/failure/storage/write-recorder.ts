@@ -29,7 +29,8 @@ export type Told =
 type Step =
 	| { readonly kind: "write"; readonly file: number; readonly offset: number; readonly data: Buffer }
 	| { readonly kind: "truncate"; readonly file: number; readonly size: number }
-	| { readonly kind: "sync"; readonly file: number }
+	/** Of the steps before `begun`: what was written while a sync was under way may have missed it. */
+	| { readonly kind: "sync"; readonly file: number; readonly begun: number }
 	| { readonly kind: "name"; readonly change: NameChange }
 	| { readonly kind: "syncFolder"; readonly path: string }
 	| { readonly kind: "told"; readonly told: Told };
@@ -102,7 +103,7 @@ function parse(trace: string, root: string, acks: string): Recording {
 	const fileAt = new Map<string, number>();
 	const sizes: number[] = [];
 	const positions = new Map<string, number>();
-	const unfinished = new Map<string, string>();
+	const unfinished = new Map<string, { readonly text: string; readonly begun: number }>();
 	let syncs = 0;
 	/** Relative to the folder, or undefined where it is not in it. */
 	const inside = (escaped: string, folder?: string): string | undefined => {
@@ -116,7 +117,7 @@ function parse(trace: string, root: string, acks: string): Recording {
 		sizes[file] = Math.max(sizes[file] ?? 0, offset + data.byteLength);
 		steps.push({ kind: "write", file, offset, data });
 	};
-	const call = (line: string): void => {
+	const call = (line: string, begun = steps.length): void => {
 		let found: RegExpExecArray | null;
 		if ((found = PATTERNS.pwrite.exec(line)) !== null) {
 			const path = inside(found[2] ?? "");
@@ -139,7 +140,7 @@ function parse(trace: string, root: string, acks: string): Recording {
 			if (path === undefined) return;
 			syncs += 1;
 			const file = fileAt.get(path);
-			steps.push(file === undefined ? { kind: "syncFolder", path } : { kind: "sync", file });
+			steps.push(file === undefined ? { kind: "syncFolder", path } : { kind: "sync", file, begun });
 		} else if ((found = PATTERNS.open.exec(line)) !== null) {
 			const path = inside(found[3] ?? "", found[2]);
 			const flags = (found[4] ?? "").split("|");
@@ -190,9 +191,13 @@ function parse(trace: string, root: string, acks: string): Recording {
 		const thread = line.slice(0, space);
 		const text = line.slice(space + 1).trimStart();
 		const cut = text.indexOf(" <unfinished ...>");
-		if (cut >= 0) unfinished.set(thread, text.slice(0, cut));
-		else if (text.startsWith("<... ")) call((unfinished.get(thread) ?? "") + text.slice(text.indexOf(" resumed>") + 9));
-		else if (text !== "") call(text);
+		if (cut >= 0) unfinished.set(thread, { text: text.slice(0, cut), begun: steps.length });
+		else if (text.startsWith("<... ")) {
+			const first = unfinished.get(thread);
+			// strace pads the result of a call that was interrupted by another thread's.
+			const rest = text.slice(text.indexOf(" resumed>") + 9).replace(/\)\s+= /, ") = ");
+			call((first?.text ?? "") + rest, first?.begun);
+		} else if (text !== "") call(text);
 	}
 	return { steps, syncs };
 }
@@ -226,7 +231,7 @@ export function rebuild(recording: Recording, path: string, options: CutOptions)
 	};
 	const changes: NameChange[] = [];
 	let sure = 0;
-	for (const step of recording.steps.slice(0, after + 1)) {
+	for (const [index, step] of recording.steps.slice(0, after + 1).entries()) {
 		switch (step.kind) {
 			case "told":
 				told.push(step.told);
@@ -240,11 +245,11 @@ export function rebuild(recording: Recording, path: string, options: CutOptions)
 				break;
 			}
 			case "sync":
-				contentOf(step.file).settle(() => true, sectorBytes);
+				contentOf(step.file).settle(() => true, sectorBytes, step.begun);
 				break;
 			case "write":
 			case "truncate":
-				contentOf(step.file).pending.push(step);
+				contentOf(step.file).pending.push({ index, step });
 				break;
 		}
 	}
@@ -262,14 +267,20 @@ export function rebuild(recording: Recording, path: string, options: CutOptions)
 class Content {
 	#room: Buffer = Buffer.alloc(0);
 	#size = 0;
-	pending: (Extract<Step, { kind: "write" }> | Extract<Step, { kind: "truncate" }>)[] = [];
+	pending: {
+		readonly index: number;
+		readonly step: Extract<Step, { kind: "write" }> | Extract<Step, { kind: "truncate" }>;
+	}[] = [];
 
 	get bytes(): Buffer {
 		return this.#room.subarray(0, this.#size);
 	}
 
-	settle(keep: () => boolean, sectorBytes: number): void {
-		for (const step of this.pending.splice(0)) {
+	/** What came before the step `until`. */
+	settle(keep: () => boolean, sectorBytes: number, until = Number.POSITIVE_INFINITY): void {
+		const settled = this.pending.filter(({ index }) => index < until);
+		this.pending = this.pending.slice(settled.length);
+		for (const { step } of settled) {
 			if (!keep()) continue;
 			if (step.kind === "truncate") this.#resize(step.size);
 			else this.#write(step.offset, step.data, keep, sectorBytes);
