@@ -70,6 +70,7 @@ const ENVIRONMENT: Readonly<Record<string, readonly [Key, (value: string) => unk
 	BUNBASE_ALLOWED_HOSTS: ["allowedHosts", list],
 	BUNBASE_LOG_LEVEL: ["logLevel", text],
 	BUNBASE_DURABILITY: ["durability", text],
+	BUNBASE_FREE_BYTES_MIN: ["freeBytesMin", whole],
 	BUNBASE_MAX_WORKERS_TOTAL: ["maxWorkersTotal", whole],
 	BUNBASE_RESULT_RETENTION: ["resultRetentionMs", duration],
 	BUNBASE_LOG_RETENTION: ["logRetentionMs", duration],
@@ -137,6 +138,7 @@ const FLAG_NAME: Readonly<Record<string, string>> = {
 	httpHost: "--http-host",
 	logLevel: "--log-level",
 	durability: "--durability",
+	acceptRollback: "--accept-rollback",
 };
 const VARIABLE_NAME: ReadonlyMap<string, string> = new Map(
 	Object.entries(ENVIRONMENT).map(([variable, [key]]) => [key, variable]),
@@ -144,8 +146,8 @@ const VARIABLE_NAME: ReadonlyMap<string, string> = new Map(
 
 function fromFlags(flags: ServeFlags): Record<string, unknown> {
 	const httpPort = flags.http === false ? false : flags.httpPort === undefined ? undefined : port(flags.httpPort);
-	const { dataDir, socket, httpHost, logLevel, durability } = flags;
-	return { dataDir, socket, httpHost, logLevel, durability, httpPort };
+	const { dataDir, socket, httpHost, logLevel, durability, acceptRollback } = flags;
+	return { dataDir, socket, httpHost, logLevel, durability, acceptRollback, httpPort };
 }
 
 /** An empty variable is an unset one. */

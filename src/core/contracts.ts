@@ -320,6 +320,10 @@ export interface Stats {
 	readonly commits: number;
 	readonly logLinesDropped: number;
 	readonly rssBytes: number;
+	/** The larger write-ahead log of queue.db and metadata.db. */
+	readonly walBytes: number;
+	/** The disk has too little space, and new work is refused. */
+	readonly storageLow: boolean;
 }
 
 /** What a Source may ask. Every method that refuses throws (or rejects with) an EngineError. */

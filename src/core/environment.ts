@@ -33,6 +33,10 @@ export interface Probe {
 export type ProbePoint =
 	| "folder.database_opened"
 	| "folder.marked"
+	| "high_water.written"
+	| "migration.backed_up"
+	| "migration.step"
+	| "migration.done"
 	| "commit.begin"
 	| "commit.done"
 	| "commit.acknowledged"

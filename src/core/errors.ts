@@ -91,6 +91,11 @@ export const ERROR_KINDS = {
 		meaning: "The function's lane holds `maxQueued` invocations; nothing was queued.",
 	},
 	STORAGE_FULL: { http: 503, exit: EXIT.unreachable, meaning: "The disk is full; nothing was queued." },
+	STORE_BUSY: {
+		http: 503,
+		exit: EXIT.unreachable,
+		meaning: "Another program has locked a database; nothing was queued.",
+	},
 	SHUTTING_DOWN: { http: 503, exit: EXIT.unreachable, meaning: "The daemon is stopping; nothing was queued." },
 	WAIT_TIMEOUT: { http: 504, exit: EXIT.waitRanOut, meaning: "The wait ran out; the invocation goes on." },
 	DAEMON_UNREACHABLE: {
@@ -110,6 +115,11 @@ export const ERROR_KINDS = {
 		meaning: "A file in the data folder is not ours, or of another instance.",
 	},
 	DATA_MISSING: { http: 500, exit: EXIT.badData, meaning: "A database that must exist is missing or empty." },
+	DATA_ROLLED_BACK: {
+		http: 500,
+		exit: EXIT.badData,
+		meaning: "A database lacks commits that it had: its WAL was damaged, or an older copy was put back.",
+	},
 	DATA_CORRUPT: { http: 500, exit: EXIT.badData, meaning: "A checksum or a database check failed." },
 	IO_ERROR: { http: 500, exit: EXIT.io, meaning: "The disk answered with an I/O error; the daemon stops." },
 	BAD_ENVIRONMENT: {

@@ -89,6 +89,14 @@ export const LIMITS = {
 
 	/** Disk space held back, so that answers of running work can be recorded when the disk is full. */
 	ballastBytes: 8 * MiB,
+	/** With less free space than this share of the disk new work is refused; the share is at least and at most so much. */
+	freeShareMin: 0.01,
+	freeBytesMin: 64 * MiB,
+	freeBytesMinMost: 1024 * MiB,
+	/** A WAL is cut back to this after a checkpoint, because by itself it never shrinks; one that is longer is told of. */
+	walBytesMax: 64 * MiB,
+	/** How often the data folder is looked at, and its high-water mark written. */
+	keeperMs: 1 * SECOND,
 
 	/** Catch-up runs of one schedule with misfire `all`. */
 	misfireRunsMax: 100,

@@ -9,6 +9,10 @@ export const engineOptionsSchema = z.strictObject({
 	dataDir: z.string().min(1).optional(),
 	/** `power`: acknowledged work survives a power cut (synced before it is told). `process`: it survives kill -9 only. */
 	durability: z.enum(["power", "process"]).optional(),
+	/** Goes on without acknowledged work that a database has lost (DATA_ROLLED_BACK). For one start. */
+	acceptRollback: z.boolean().optional(),
+	/** With less free space on the disk new work is refused. Default: 1 % of it, from 64 MiB to 1 GiB. */
+	freeBytesMin: z.int().min(0).optional(),
 	maxWorkersTotal: z.int().min(1).max(4096).optional(),
 	resultRetentionMs: z.int().min(1000).optional(),
 	logRetentionMs: z.int().min(1000).optional(),
@@ -24,6 +28,8 @@ export type EngineOptions = z.infer<typeof engineOptionsSchema>;
 export interface ResolvedOptions {
 	readonly dataDir: string;
 	readonly durability: "power" | "process";
+	readonly acceptRollback: boolean;
+	readonly freeBytesMin: number | undefined;
 	readonly maxWorkersTotal: number;
 	readonly resultRetentionMs: number;
 	readonly logRetentionMs: number;
@@ -40,6 +46,8 @@ export function resolveOptions(options: unknown): ResolvedOptions {
 	return Object.freeze({
 		dataDir: given.dataDir ?? "./data",
 		durability: given.durability ?? "power",
+		acceptRollback: given.acceptRollback ?? false,
+		freeBytesMin: given.freeBytesMin,
 		maxWorkersTotal: given.maxWorkersTotal ?? LIMITS.workersTotalDefault,
 		resultRetentionMs: given.resultRetentionMs ?? LIMITS.resultRetentionMs,
 		logRetentionMs: given.logRetentionMs ?? LIMITS.logRetentionMs,

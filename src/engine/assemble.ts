@@ -6,7 +6,7 @@ import { LIMITS } from "../core/limits.ts";
 import type { ResolvedOptions } from "../core/options.ts";
 import { createPool, type Pool } from "../pool/index.ts";
 import { Queue } from "../queue/index.ts";
-import { BundleStore, FunctionStore, LogStore, type DataFolder } from "../store/index.ts";
+import { BundleStore, FunctionStore, LogStore, type DataFolder, type Levels } from "../store/index.ts";
 import { Deployer } from "./deploy.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Functions } from "./functions.ts";
@@ -34,6 +34,8 @@ export interface Parts {
 	readonly triggers: Triggers;
 	readonly views: Views;
 	readonly maintenance: Maintenance;
+	/** What the databases must at least contain from now on. */
+	readonly levels: () => Levels;
 }
 
 export interface AssembleDeps {
@@ -98,6 +100,7 @@ export function assemble(deps: AssembleDeps): Parts {
 		},
 		retryOf: (_lane, version) => registry.versionById(version).spec.config.retry,
 		freeBallast: () => folder.ballast.free(),
+		spaceLow: () => folder.keeper.spaceLow,
 		broken,
 	});
 	for (const entry of registry.all()) queue.lanes.add(entry.lane);
@@ -148,5 +151,6 @@ export function assemble(deps: AssembleDeps): Parts {
 		triggers,
 		views,
 		maintenance,
+		levels: () => ({ queue: queue.level, metadata: store.level }),
 	};
 }

@@ -82,8 +82,9 @@ class RunningEngine implements EngineHandle {
 
 	async #start(): Promise<void> {
 		const bunPath = findBun(this.#options.bunPath);
-		const { dataDir, durability } = this.#options;
-		const folder = openDataFolder({ dataDir, durability, environment: this.#environment });
+		const { dataDir, durability, acceptRollback, freeBytesMin } = this.#options;
+		const environment = this.#environment;
+		const folder = openDataFolder({ dataDir, durability, acceptRollback, freeBytesMin, environment });
 		let parts: Parts | undefined;
 		try {
 			// E3: every worker of an earlier daemon is gone before anything may run again.
@@ -98,6 +99,7 @@ class RunningEngine implements EngineHandle {
 			}
 			this.#refuseIfStopping();
 			parts.maintenance.start();
+			folder.keeper.start({ levels: parts.levels, broken: (error) => this.#break(error) });
 		} catch (error) {
 			// Nothing of it may stay: no worker, no timer, no lock.
 			if (parts === undefined) folder.close();
@@ -170,6 +172,7 @@ class RunningEngine implements EngineHandle {
 			});
 		}
 		await parts.logs.close();
+		await parts.folder.keeper.stop();
 		parts.folder.close();
 	}
 

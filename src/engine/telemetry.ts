@@ -94,6 +94,8 @@ export class Telemetry {
 		);
 		one("draining", "gauge", "1 while the daemon is stopping.", stats.draining ? 1 : 0);
 		one("database_bytes", "gauge", "Size of queue.db and its WAL.", gauges.databaseBytes);
+		one("wal_bytes", "gauge", "The larger write-ahead log of queue.db and metadata.db.", stats.walBytes);
+		one("storage_low", "gauge", "1 while the disk has too little space for new work.", stats.storageLow ? 1 : 0);
 		one("resident_memory_bytes", "gauge", "Resident memory of the daemon.", stats.rssBytes);
 		metric(
 			"workers",

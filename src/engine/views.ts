@@ -141,6 +141,8 @@ export class Views {
 			commits: queue.commits,
 			logLinesDropped: logs.dropped,
 			rssBytes: residentBytes(),
+			walBytes: folder.keeper.walBytes,
+			storageLow: folder.keeper.spaceLow,
 		};
 	}
 }

@@ -37,6 +37,7 @@ export interface EnqueuerDeps {
 	/** A row was written that is due, or expires, at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
 	readonly stopped: () => boolean;
+	readonly spaceLow: () => boolean;
 }
 
 const NOTHING = new Uint8Array();
@@ -52,6 +53,11 @@ export class Enqueuer {
 		this.#nextSeq = nextSeq;
 	}
 
+	/** The highest that was given out, ever. Between two transactions: that is committed. */
+	get lastSeq(): number {
+		return this.#nextSeq - 1;
+	}
+
 	/** Part of an open transaction. Throws an EngineError before it writes anything. */
 	accept(batch: Batch, submission: Submission): Accepted {
 		const { statements } = this.#deps;
@@ -64,6 +70,11 @@ export class Enqueuer {
 		}
 		if (this.#deps.stopped()) {
 			throw new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued", { retryAfterSeconds: 5 });
+		}
+		if (this.#deps.spaceLow()) {
+			throw new EngineError("STORAGE_FULL", "the disk is nearly full; nothing was queued; free space on it", {
+				retryAfterSeconds: 5,
+			});
 		}
 		if (lane.queued >= lane.maxQueued) {
 			throw new EngineError(

@@ -10,14 +10,15 @@
  * - Any other error of an item rolls the batch back, and the items are replayed each in its own savepoint, so that
  *   one bad item never fails its batch.
  * - Disk full: roll back, free the ballast, write the settles alone, refuse the rest. Settles that still do not fit
- *   wait and are tried again: an answer of a worker is never dropped. A database that another program has locked is
- *   treated alike: nothing was written, and a shell that is left open must not end the daemon.
+ *   wait and are tried again: an answer of a worker is never dropped.
+ * - Locked by another program (a database shell that is left open): everything waits, and the loop goes on, because
+ *   SQLite is told not to wait. What waited LOCKED_MS_MAX is refused, settles excepted.
  * - Who is told and throws is logged; the others of the batch are told all the same.
  * - An I/O error is unknown outcome: nothing is acknowledged, and `broken` tells the engine to stop (fail-stop).
  */
 import type { Environment, Timer } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import { errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
+import { CommitCount, errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
 import { Acknowledger, type Commit, type Disk } from "./acknowledge.ts";
 import type { Lane } from "./lanes.ts";
 
@@ -82,6 +83,10 @@ const ALONE_MAX = 2;
 const ITEMS_MAX = 512;
 /** How soon answers that could not be written are tried again. */
 const BLOCKED_RETRY_MS = 250;
+/** How soon a transaction that found the database locked is tried again; one try takes some 10 µs. */
+const LOCKED_RETRY_MS = 10;
+/** How long work waits for a lock of another program. */
+const LOCKED_MS_MAX = 2000;
 /** Bounds a last flush whose callbacks go on asking for more. */
 const LAST_TURNS_MAX = 10_000;
 
@@ -100,11 +105,16 @@ export class GroupCommit {
 	readonly #releaseSavepoint: Statement;
 	readonly #rollbackSavepoint: Statement;
 	readonly #untold: Acknowledger;
+	/** Written by each transaction, so that one that is lost later shows. */
+	readonly #count: CommitCount;
 	#settles: Item[] = [];
 	#others: Item[] = [];
 	#scheduled = false;
 	#broken: EngineError | undefined;
 	#blockedTimer: Timer | undefined;
+	/** Since when another program holds the write lock, by the monotonic clock. */
+	#lockedSince: number | undefined;
+	#lockedTold = false;
 	commits = 0;
 
 	constructor(deps: GroupCommitDeps) {
@@ -117,6 +127,7 @@ export class GroupCommit {
 		this.#releaseSavepoint = db.prepare("RELEASE item");
 		this.#rollbackSavepoint = db.prepare("ROLLBACK TO item");
 		this.#untold = new Acknowledger(deps.disk, (error, untold) => this.#break([], mapStoreError(error), untold));
+		this.#count = new CommitCount(db);
 	}
 
 	add(item: Item): void {
@@ -174,6 +185,7 @@ export class GroupCommit {
 			}
 			if (mode !== "answers") claim(batch);
 			if (batch.ends.length > 0) count(batch.ends, batch.now);
+			this.#count.write();
 			this.#commit.run();
 		} catch (error) {
 			batch.undo();
@@ -181,8 +193,10 @@ export class GroupCommit {
 			return;
 		}
 		this.commits += 1;
+		this.#count.committed();
 		this.#blockedTimer?.cancel();
 		this.#blockedTimer = undefined;
+		this.#unlocked();
 		batch.keep();
 		environment.probe.hit("commit.done");
 		for (const act of batch.acts) this.#tell(act);
@@ -257,13 +271,7 @@ export class GroupCommit {
 			});
 			this.#settlesOnly(items, refusal, mode, this.#deps.freeBallast());
 		} else if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
-			const refusal = new EngineError("STORE_ERROR", "another program has locked queue.db; nothing was queued", {
-				cause: mapped,
-				retryAfterSeconds: 1,
-			});
-			this.#deps.environment.logger.warn({ err: error }, refusal.message);
-			// Each try waits for the lock and holds up the loop, so there is one for each turn.
-			this.#settlesOnly(items, refusal, "answers", false);
+			this.#waitForLock(items, mapped);
 		} else if (mapped.code === "STORE_ERROR" && mode !== "apart") {
 			this.#deps.environment.logger.error(
 				{ err: error },
@@ -286,10 +294,42 @@ export class GroupCommit {
 		}
 		// The answers wait, in order, until space comes back.
 		this.#settles = settles.concat(this.#settles);
-		this.#blockedTimer ??= this.#deps.environment.clock.setTimer(BLOCKED_RETRY_MS, () => {
+		this.#tryAgain(BLOCKED_RETRY_MS);
+	}
+
+	#tryAgain(afterMs: number): void {
+		this.#blockedTimer ??= this.#deps.environment.clock.setTimer(afterMs, () => {
 			this.#blockedTimer = undefined;
 			this.wake();
 		});
+	}
+
+	/** Nothing was written. All of it is tried again, in order, until it has waited too long. */
+	#waitForLock(items: readonly Item[], cause: EngineError): void {
+		const { clock, logger } = this.#deps.environment;
+		this.#settles = items.filter((item) => item.settles).concat(this.#settles);
+		this.#others = items.filter((item) => !item.settles).concat(this.#others);
+		const now = clock.monotonic();
+		this.#lockedSince ??= now;
+		if (now - this.#lockedSince >= LOCKED_MS_MAX) {
+			if (!this.#lockedTold) {
+				logger.warn({}, "another program holds a write lock on queue.db: new work is refused until it lets go");
+			}
+			this.#lockedTold = true;
+			this.#refuseOthers(locked(cause));
+		}
+		this.#tryAgain(LOCKED_RETRY_MS);
+	}
+
+	#unlocked(): void {
+		if (this.#lockedTold)
+			this.#deps.environment.logger.warn({}, "the write lock on queue.db is gone: work is taken again");
+		this.#lockedSince = undefined;
+		this.#lockedTold = false;
+	}
+
+	#refuseOthers(refusal: EngineError): void {
+		for (const item of this.#others.splice(0)) this.#tell(() => item.failed(refusal));
 	}
 
 	#break(items: readonly Item[], error: EngineError, untold: readonly Commit[] = []): void {
@@ -307,15 +347,35 @@ export class GroupCommit {
 		this.#deps.broken(error);
 	}
 
-	/** Writes what has gathered, now. With a full disk the last answers stay unwritten; the next boot finds their rows. */
+	/** Commits that this database has had, ever. */
+	get commitsEver(): number {
+		return this.#count.value;
+	}
+
+	/**
+	 * Writes what has gathered, now. With a full disk, or a lock that stays, the last answers stay unwritten; the next boot
+	 * finds their rows.
+	 */
 	drain(): void {
+		this.waitInSqlite(true);
 		for (let turn = 0; turn < LAST_TURNS_MAX && !this.idle && this.open; turn += 1) {
 			this.#blockedTimer?.cancel();
 			this.#blockedTimer = undefined;
 			this.flush();
 			this.#untold.finish();
-			if (this.#blockedTimer !== undefined) return;
+			if (this.#blockedTimer !== undefined) break;
 		}
+		this.#refuseOthers(locked());
+	}
+
+	/** At boot and at the end nothing else is to be done, and a lock may be waited for; else the loop must go on. */
+	waitInSqlite(wait: boolean): void {
+		if (this.#deps.database.open) this.#deps.database.pragma(`busy_timeout = ${wait ? LOCKED_MS_MAX : 0}`);
+	}
+
+	/** Another program holds the write lock. */
+	get locked(): boolean {
+		return this.#lockedSince !== undefined;
 	}
 
 	/** A transaction with what has gathered, on disk and told before this returns. */
@@ -344,6 +404,13 @@ export class GroupCommit {
 		this.#blockedTimer = undefined;
 		this.#broken ??= new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued");
 	}
+}
+
+function locked(cause?: EngineError): EngineError {
+	return new EngineError("STORE_BUSY", "another program has locked queue.db; nothing was queued", {
+		cause,
+		retryAfterSeconds: 1,
+	});
 }
 
 class OpenBatch implements Batch {

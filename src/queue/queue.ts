@@ -10,7 +10,7 @@ import { EngineError } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
-import type { Database } from "../store/index.ts";
+import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
 import { Claimer, type Claim, type Slots } from "./claim.ts";
 import { Due, leaveQueue } from "./due.ts";
@@ -42,6 +42,8 @@ export interface QueueDeps {
 	/** Retry policy of a version, also of one that is not active any more. */
 	readonly retryOf: (lane: number, version: number) => ResolvedConfig["retry"];
 	readonly freeBallast: () => boolean;
+	/** The disk has no space for new work. */
+	readonly spaceLow?: () => boolean;
 	readonly broken: (error: EngineError) => void;
 }
 
@@ -116,7 +118,15 @@ export class Queue {
 		});
 		const seqMax = Math.max(statements.seqLast.get()?.seq ?? 0, statements.markGet.get("seq")?.value ?? 0);
 		this.#enqueuer = new Enqueuer(
-			{ statements, slots: deps.slots, claimed, consider, alarm, stopped: () => this.#claimer.stopped },
+			{
+				statements,
+				slots: deps.slots,
+				claimed,
+				consider,
+				alarm,
+				stopped: () => this.#claimer.stopped,
+				spaceLow: deps.spaceLow ?? (() => false),
+			},
 			seqMax + 1,
 		);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
@@ -138,6 +148,12 @@ export class Queue {
 		return this.#enqueuer.accepted;
 	}
 
+	/** What queue.db must at least contain from now on: everything up to here is committed, and put on disk by this look. */
+	get level(): QueueLevel {
+		this.#commit.ensureOnDisk(Number.MAX_SAFE_INTEGER);
+		return { commits: this.#commit.commitsEver, seq: this.#enqueuer.lastSeq };
+	}
+
 	/** True where nothing waits to be written. */
 	get idle(): boolean {
 		return this.#commit.idle;
@@ -155,8 +171,19 @@ export class Queue {
 			lanes: this.lanes,
 			settler: this.#settler,
 			write,
+			waiting: () =>
+				this.#commit.locked
+					? new EngineError(
+							"STORE_BUSY",
+							"another program has locked queue.db, so what was running when the last daemon died cannot be recovered; end its transaction, then start again",
+						)
+					: new EngineError(
+							"STORAGE_FULL",
+							"the disk is full, so what was running when the last daemon died cannot be recovered; free space, then start again",
+						),
 			retryOf: this.#deps.retryOf,
 		});
+		this.#commit.waitInSqlite(false);
 		this.#due.rearm();
 		for (const lane of this.lanes.all()) this.#claimer.consider(lane);
 		return recovered;
@@ -244,9 +271,10 @@ export class Queue {
 			const accepted = this.#enqueuer.accept(batch, submission);
 			return record("fired", parseInvocationId(accepted.invocationId)?.seq ?? null);
 		} catch (error) {
-			// A full lane: the slot has had its one chance, and says so. A stopping daemon has not given it one: the slot
-			// stays undecided, and the next start finds it as missed.
-			if (!(error instanceof EngineError) || error.code === "SHUTTING_DOWN") throw error;
+			// A full lane: the slot has had its one chance, and says so. A stopping daemon or a full disk has not given it
+			// one: the slot stays undecided, and a later look finds it as missed.
+			if (!(error instanceof EngineError) || error.code === "SHUTTING_DOWN" || error.code === "STORAGE_FULL")
+				throw error;
 			return record("refused", null);
 		}
 	}

@@ -20,6 +20,8 @@ export interface RecoverDeps {
 	readonly settler: Settler;
 	/** Adds the item and writes it now. */
 	readonly write: (item: Item) => void;
+	/** Why an item that was added is neither written nor refused. */
+	readonly waiting: () => EngineError;
 	readonly retryOf: (lane: number, version: number) => ResolvedConfig["retry"];
 }
 
@@ -51,10 +53,8 @@ export function recover(deps: RecoverDeps): Recovered {
 	for (;;) {
 		const rows = statements.runningList.all(PAGE);
 		if (rows.length === 0) break;
-		let failure: Error | undefined = new EngineError(
-			"STORAGE_FULL",
-			"the disk is full, so what was running when the last daemon died cannot be recovered; free space, then start again",
-		);
+		let written = false;
+		let failure: Error | undefined;
 		deps.write({
 			settles: true,
 			apply: (batch) => {
@@ -67,14 +67,14 @@ export function recover(deps: RecoverDeps): Recovered {
 				}
 			},
 			committed: () => {
-				failure = undefined;
+				written = true;
 			},
 			failed: (error) => {
 				failure = error;
 			},
 		});
-		// Neither written nor refused: it waits for space. The next page would be the same one, for ever.
-		if (failure !== undefined) throw failure;
+		// Neither written nor refused: it waits for space, or for a lock. The next page would be the same one, for ever.
+		if (!written) throw failure ?? deps.waiting();
 	}
 	environment.probe.hit("recover.done");
 	return { requeued, ended };

@@ -50,6 +50,7 @@ const ADVICE: Partial<Readonly<Record<ErrorCode, string>>> = {
 	BAD_SCHEDULE: "use five fields (or six with leading seconds) and an IANA time zone: '0 9 * * 1-5' Europe/Berlin",
 	LANE_FULL: "try again later, or raise maxQueued with `bunbase configure NAME maxQueued=…`",
 	STORAGE_FULL: "free disk space under the daemon's data folder; running work still records",
+	STORE_BUSY: "end the transaction of the other program (a database shell?), or try again later",
 	SHUTTING_DOWN: "try again when the daemon is back",
 	WAIT_TIMEOUT: "go on waiting with `bunbase result ID --wait 30s`",
 	STORE_ERROR: "see the daemon's log; with the same --idempotency-key it is safe to send again",
@@ -57,6 +58,8 @@ const ADVICE: Partial<Readonly<Record<ErrorCode, string>>> = {
 	DATA_NEWER: "run the version that wrote it, or a newer one",
 	DATA_FOREIGN: "check --data-dir; restore both databases from the same backup",
 	DATA_MISSING: "check --data-dir, or restore it from a backup; nothing was changed",
+	DATA_ROLLED_BACK:
+		"see what is there with `bunbase doctor`, put a backup back with `bunbase restore`, or go on without: `bunbase serve --accept-rollback`",
 	DATA_CORRUPT: "restore it from a backup; nothing was changed",
 	IO_ERROR: "check the disk (dmesg, df), then start the daemon again",
 };

@@ -10,4 +10,6 @@ export interface ServeFlags {
 	readonly httpHost?: string;
 	readonly logLevel?: string;
 	readonly durability?: string;
+	/** Only `serve` has it. */
+	readonly acceptRollback?: boolean;
 }

@@ -144,6 +144,7 @@ function addDaemonCommands(program: Command, run: Run, host: CliHost): void {
 			);
 
 	daemonOptions(program.command("serve"), "./data")
+		.option("--accept-rollback", "start although a database has lost acknowledged work, and go on without it")
 		.summary("run the daemon")
 		.description(
 			"Run the daemon until SIGTERM or SIGINT; it finishes what runs before it ends, a second signal ends it at once.\n" +

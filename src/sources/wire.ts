@@ -332,5 +332,7 @@ export function wireStats(stats: Stats): Record<string, unknown> {
 		commits: stats.commits,
 		log_lines_dropped: stats.logLinesDropped,
 		rss_bytes: stats.rssBytes,
+		wal_bytes: stats.walBytes,
+		storage_low: stats.storageLow,
 	};
 }

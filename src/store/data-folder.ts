@@ -8,8 +8,8 @@
  */
 import { chmodSync, readdirSync, statfsSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Environment } from "../core/environment.ts";
-import { EngineError } from "../core/errors.ts";
+import type { Environment, Logger } from "../core/environment.ts";
+import { EngineError, messageOf } from "../core/errors.ts";
 import { newId } from "../core/ids.ts";
 import { openBallast, type Ballast } from "./ballast.ts";
 import { takeDaemonLock, type DaemonLock, type Holder } from "./daemon-lock.ts";
@@ -19,12 +19,23 @@ import {
 	checkpoint,
 	openDatabase,
 	prepareDatabase,
+	setBusyWait,
 	writeMeta,
 	type Database,
 	type OpenedDatabase,
 	type Synchronous,
 } from "./database.ts";
 import { makePrivateFolder, withPrivateUmask } from "./durable-file.ts";
+import {
+	acceptRollbacks,
+	findRollbacks,
+	readHighWater,
+	readLevels,
+	rolledBack,
+	writeHighWater,
+	type HighWaterMark,
+} from "./high-water.ts";
+import { Keeper } from "./keeper.ts";
 import { readMarker, writeMarker, type InstanceMarker } from "./instance-marker.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 import { noSync, openWalSync, type WalSync } from "./wal-sync.ts";
@@ -46,6 +57,7 @@ export interface DataFolder {
 	/** Puts commits of `queue` on disk; with `durability: "process"` it does nothing. */
 	readonly queueDisk: WalSync;
 	readonly ballast: Ballast;
+	readonly keeper: Keeper;
 	/** The run before this one did not close the folder: it was killed, or the machine went down. */
 	readonly unclean: boolean;
 	/** Tells a second daemon, and the CLI, who is here. */
@@ -58,10 +70,16 @@ export interface DataFolderOptions {
 	readonly dataDir: string;
 	readonly durability: "power" | "process";
 	readonly environment: Environment;
+	/** Goes on where a database has lost acknowledged work. */
+	readonly acceptRollback?: boolean;
+	readonly freeBytesMin?: number | undefined;
 }
 
 /** After an unclean stop a queue up to here is read through (1 s cold); a larger one would hold up the start. */
 const CHECKED_BYTES_MAX = 64 * 1024 * 1024;
+/** An administrator's call waits so long for a lock of another program; log lines wait less, and are dropped. */
+const METADATA_BUSY_MS = 250;
+const LOGS_BUSY_MS = 10;
 /** `statfs` types on which locks or WAL are known not to hold: NFS, SMB, SMB2, 9p, FUSE. */
 const NETWORK_FILE_SYSTEMS: ReadonlySet<number> = new Set([
 	0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546,
@@ -82,7 +100,7 @@ export function openDataFolder(options: DataFolderOptions): DataFolder {
 }
 
 function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions): DataFolder {
-	const { environment } = options;
+	const { environment, durability } = options;
 	const paths = { root, bundles: join(root, "bundles"), logs: join(root, "logs"), tmp: join(root, "tmp") };
 	for (const path of [paths.bundles, paths.logs, paths.tmp]) makePrivateFolder(path);
 	warnOfNetworkFileSystem(root, environment);
@@ -110,6 +128,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		const unclean = isLive(metadata) && metadata.meta.get("clean") !== "1";
 		checkDatabase(metadata.database, metadata.path);
 		if (unclean && statSync(queue.path).size <= CHECKED_BYTES_MAX) checkDatabase(queue.database, queue.path);
+		refuseRollback(root, found, { queue: queue.database, metadata: metadata.database }, options);
 		if (found === undefined) {
 			// With NORMAL the schema may be in memory only; the marker says that it is on the disk.
 			for (const { database } of opened) checkpoint(database);
@@ -120,6 +139,17 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		// From here on only `close` makes it clean again.
 		writeMeta(metadata.database, "clean", "0");
 		disk = options.durability === "power" ? openWalSync(queue.path) : noSync;
+		setBusyWait(metadata.database, METADATA_BUSY_MS);
+		setBusyWait(logs.database, LOGS_BUSY_MS);
+		const keeper = new Keeper({
+			root,
+			instanceId: marker.instanceId,
+			durability: options.durability,
+			environment,
+			queue: queue.database,
+			metadata: metadata.database,
+			freeBytesMin: options.freeBytesMin,
+		});
 		return {
 			instanceId: marker.instanceId,
 			paths,
@@ -128,14 +158,51 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 			logs: logs.database,
 			queueDisk: disk,
 			ballast: openBallast(join(root, "ballast")),
+			keeper,
 			unclean,
 			writeHolder: (holder) => withPrivateUmask(() => lock.writeHolder(holder)),
-			close: () => closeFolder(metadata.database, [queue.database, logs.database], disk, lock),
+			close() {
+				const mark = keeper.levels === undefined ? undefined : { instanceId: marker.instanceId, ...keeper.levels };
+				closeFolder(
+					{ root, durability, mark, logger: environment.logger },
+					metadata.database,
+					[queue.database, logs.database],
+					disk,
+					lock,
+				);
+			},
 		};
 	} catch (error) {
 		for (const { database } of opened) database.close();
 		throw error;
 	}
+}
+
+/** A database that knows less than the mark says has lost commits that were acknowledged. */
+function refuseRollback(
+	root: string,
+	marker: InstanceMarker | undefined,
+	databases: { readonly queue: Database; readonly metadata: Database },
+	options: DataFolderOptions,
+): void {
+	const { environment, acceptRollback = false } = options;
+	let mark: HighWaterMark | undefined;
+	try {
+		mark = readHighWater(root);
+	} catch (error) {
+		if (!acceptRollback || !(error instanceof EngineError) || error.code !== "DATA_CORRUPT") throw error;
+		environment.logger.warn({ err: error }, "high-water.json cannot be read, and this is accepted");
+		return;
+	}
+	if (mark === undefined) return;
+	if (mark.instanceId !== marker?.instanceId) {
+		environment.logger.warn({ root, of: mark.instanceId }, "high-water.json is of another instance and is not used");
+		return;
+	}
+	const rollbacks = findRollbacks(mark, readLevels(databases));
+	if (rollbacks.length === 0) return;
+	if (!acceptRollback) throw rolledBack(root, rollbacks);
+	acceptRollbacks(mark, databases, rollbacks, environment.logger);
 }
 
 /** Opens a file that is there as it should be, or that may be made. */
@@ -193,16 +260,42 @@ function isLive(opened: OpenedDatabase): boolean {
 	return opened.meta.get("live") === "1";
 }
 
-function closeFolder(metadata: Database, others: readonly Database[], disk: WalSync, lock: DaemonLock): void {
+/** The mark of a second ago is as true as this one. */
+function markAtStop(root: string, mark: HighWaterMark, logger: Logger): void {
+	try {
+		writeHighWater(root, mark);
+	} catch (error) {
+		logger.warn({ error: messageOf(error) }, "the high-water mark of this stop could not be written");
+	}
+}
+
+interface Closing {
+	readonly root: string;
+	readonly durability: "power" | "process";
+	/** What the databases hold; undefined where nobody used them. */
+	readonly mark: HighWaterMark | undefined;
+	readonly logger: Logger;
+}
+
+function closeFolder(
+	{ root, durability, mark, logger }: Closing,
+	metadata: Database,
+	others: readonly Database[],
+	disk: WalSync,
+	lock: DaemonLock,
+): void {
 	if (!metadata.open) return;
 	try {
+		let onDisk = true;
 		for (const database of others) {
 			if (!database.open) continue;
-			checkpoint(database);
+			if (!checkpoint(database)) onDisk = false;
 			database.close();
 		}
 		writeMeta(metadata, "clean", "1");
-		checkpoint(metadata);
+		if (!checkpoint(metadata)) onDisk = false;
+		// A reader of another program kept the checkpoint from its end: then only FULL has put all on the disk.
+		if (mark !== undefined && (onDisk || durability === "power")) markAtStop(root, mark, logger);
 	} catch (error) {
 		throw mapStoreError(error, "closing the data folder");
 	} finally {

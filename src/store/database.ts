@@ -5,11 +5,13 @@
  * - `synchronous` is set after WAL and read back after the first write: SQLite as built into better-sqlite3 drops it to
  *   NORMAL for WAL by itself, and then 200 commits make 8 fsyncs (measured). Where it is NORMAL on purpose, whoever tells
  *   of a commit syncs before (wal-sync.ts).
- * - The table `meta` (ours, in each database): `instance_id`; `live` once the data folder was complete; `clean`.
+ * - The table `meta` (ours, in each database): `instance_id`; `live` once the data folder was complete; `commits`
+ *   (commit-count.ts); in metadata.db `clean` after a clean stop, and `damaged` while a check that failed stands.
  * - No ANALYZE: plans must not change with the data. Statements that matter name their index.
  */
 import BetterSqlite3 from "better-sqlite3";
 import { EngineError } from "../core/errors.ts";
+import { LIMITS } from "../core/limits.ts";
 import type { DatabaseKind } from "./database-kinds.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
@@ -19,12 +21,10 @@ export type Statement<Parameters extends unknown[] | object = unknown[], Row = u
 	Row
 >;
 export type Synchronous = "FULL" | "NORMAL";
-export type MetaKey = "instance_id" | "live" | "clean";
+export type MetaKey = "instance_id" | "live" | "clean" | "damaged";
 
-/** Short, because waiting for a foreign lock holds up the event loop. */
+/** While it is opened. Afterwards each has its own, because waiting for a foreign lock holds up the event loop. */
 const BUSY_MS = 2000;
-/** The WAL is cut back to this after a checkpoint; by itself it never shrinks. */
-const WAL_BYTES_MAX = 64 * 1024 * 1024;
 const SYNCHRONOUS_CODE: Readonly<Record<Synchronous, number>> = { NORMAL: 1, FULL: 2 };
 
 /** What a look at a file tells, before anything is written to it. */
@@ -91,6 +91,7 @@ export function prepareDatabase(opened: OpenedDatabase, kind: DatabaseKind, opti
 		setPragmas(database, synchronous);
 		database.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID");
 		migrate(database, kind.migrations);
+		database.exec("INSERT OR IGNORE INTO meta (key, value) VALUES ('commits', '0')");
 		// The quirk shows after a write only: a read back before it would answer FULL in any case.
 		writeMeta(database, "instance_id", options.instanceId);
 		const effective = readNumber(database, "synchronous");
@@ -120,7 +121,7 @@ function claimFile(database: Database, kind: DatabaseKind): void {
 function setPragmas(database: Database, synchronous: Synchronous): void {
 	database.pragma(`synchronous = ${synchronous}`);
 	database.pragma("foreign_keys = ON");
-	database.pragma(`journal_size_limit = ${WAL_BYTES_MAX}`);
+	database.pragma(`journal_size_limit = ${LIMITS.walBytesMax}`);
 	database.pragma("wal_autocheckpoint = 1000");
 	database.pragma("temp_store = MEMORY");
 	database.pragma("mmap_size = 0");
@@ -135,6 +136,11 @@ function migrate(database: Database, migrations: readonly string[]): void {
 		database.pragma(`user_version = ${index + 1}`);
 	});
 	for (const [index, sql] of migrations.entries()) if (index >= from) step.immediate(index, sql);
+}
+
+/** How long SQLite waits for a lock of another program, and holds up the event loop meanwhile. */
+export function setBusyWait(database: Database, ms: number): void {
+	database.pragma(`busy_timeout = ${ms}`);
 }
 
 /** Throws DATA_CORRUPT. Reads the whole file: 25 MB take 20 ms warm and 1 s cold (measured). */
@@ -172,7 +178,7 @@ function readNumber(
 
 function openingError(error: unknown, path: string): EngineError {
 	if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
-		return new EngineError("STORE_ERROR", `${path} is locked by another program (a database shell?); close it first`, {
+		return new EngineError("STORE_BUSY", `${path} is locked by another program (a database shell?); close it first`, {
 			cause: error,
 		});
 	}

@@ -12,7 +12,9 @@
 import type { FunctionLimits } from "../core/function-config.ts";
 import { EngineError } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
+import { CommitCount } from "./commit-count.ts";
 import type { Database } from "./database.ts";
+import type { MetadataLevel } from "./high-water.ts";
 import { prepareMetadataStatements, type MetadataStatements } from "./metadata-statements.ts";
 import {
 	dataTextOf,
@@ -37,10 +39,17 @@ import { mapStoreError } from "./store-errors.ts";
 export class FunctionStore {
 	readonly #database: Database;
 	readonly #statements: MetadataStatements;
+	readonly #count: CommitCount;
 
 	constructor(metadata: Database) {
 		this.#database = metadata;
+		this.#count = new CommitCount(metadata);
 		this.#statements = prepareMetadataStatements(metadata);
+	}
+
+	/** What metadata.db must at least contain from now on. */
+	get level(): MetadataLevel {
+		return { commits: this.#count.value };
 	}
 
 	/** One consistent picture. */
@@ -247,7 +256,15 @@ export class FunctionStore {
 	/** BEGIN IMMEDIATE … COMMIT; an error of the database comes out as an EngineError. */
 	#transaction<T>(work: () => T): T {
 		try {
-			return this.#database.transaction(work).immediate();
+			const answer = this.#database
+				.transaction(() => {
+					const answer = work();
+					this.#count.write();
+					return answer;
+				})
+				.immediate();
+			this.#count.committed();
+			return answer;
 		} catch (error) {
 			throw mapStoreError(error, "writing metadata.db");
 		}

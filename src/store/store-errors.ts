@@ -1,13 +1,14 @@
 /**
  * What an error of SQLite or of the file system means to the engine. The only place that reads their codes.
  *
- * STORAGE_FULL is a state to wait out; IO_ERROR and DATA_CORRUPT end the daemon (fail-stop), because after them
+ * STORAGE_FULL and STORE_BUSY are states to wait out; IO_ERROR and DATA_CORRUPT end the daemon (fail-stop), because after them
  * nobody knows what is on the disk; everything else is STORE_ERROR.
  */
 import { EngineError, messageOf, type ErrorCode } from "../core/errors.ts";
 
 /** Seconds until a full disk is worth asking again. */
 const FULL_RETRY_SECONDS = 10;
+const BUSY_RETRY_SECONDS = 1;
 
 /** `doing` names the scene, e.g. "opening /data/queue.db". An EngineError comes back as it is. */
 export function mapStoreError(error: unknown, doing?: string): EngineError {
@@ -20,6 +21,7 @@ export function mapStoreError(error: unknown, doing?: string): EngineError {
 	return new EngineError(kind, `${scene}${detail}; ${ADVICE[kind]}`, {
 		cause: error,
 		...(kind === "STORAGE_FULL" ? { retryAfterSeconds: FULL_RETRY_SECONDS } : {}),
+		...(kind === "STORE_BUSY" ? { retryAfterSeconds: BUSY_RETRY_SECONDS } : {}),
 	});
 }
 
@@ -29,10 +31,11 @@ export function errnoOf(error: unknown): string | undefined {
 	return typeof error.code === "string" ? error.code : undefined;
 }
 
-type StoreErrorCode = Extract<ErrorCode, "STORAGE_FULL" | "IO_ERROR" | "DATA_CORRUPT" | "STORE_ERROR">;
+type StoreErrorCode = Extract<ErrorCode, "STORAGE_FULL" | "STORE_BUSY" | "IO_ERROR" | "DATA_CORRUPT" | "STORE_ERROR">;
 
 const ADVICE: Readonly<Record<StoreErrorCode, string>> = {
 	STORAGE_FULL: "free space on the disk that holds the data folder",
+	STORE_BUSY: "another program has locked it (a database shell?), and nothing was written",
 	IO_ERROR: "check the disk, and the owner and mode of the data folder",
 	DATA_CORRUPT: "restore a backup",
 	STORE_ERROR: "whether it was written is unknown",
@@ -42,6 +45,7 @@ function kindOf(code: string): StoreErrorCode {
 	if (code.startsWith("SQLITE_IOERR") || code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY")) {
 		return "IO_ERROR";
 	}
+	if (code.startsWith("SQLITE_BUSY")) return "STORE_BUSY";
 	if (code.startsWith("SQLITE_CORRUPT") || code === "SQLITE_NOTADB") return "DATA_CORRUPT";
 	switch (code) {
 		case "SQLITE_FULL":

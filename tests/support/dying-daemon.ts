@@ -1,8 +1,9 @@
 /**
  * A daemon that kills itself (SIGKILL) at a named point: DIE_AT="settle.committed:3" is the third time it gets there.
- * Takes the flags of `serve` that tests/support/daemon.ts passes.
+ * Without it, it goes on. Takes the flags of `serve` that tests/support/daemon.ts passes.
  */
 import { parseArgs } from "node:util";
+import { LIMITS } from "../../src/core/limits.ts";
 import { createEngine, httpSource, socketSource, systemEnvironment, systemLogger } from "../../src/index.ts";
 
 const { values } = parseArgs({
@@ -11,8 +12,16 @@ const { values } = parseArgs({
 const [point, count] = (process.env["DIE_AT"] ?? "").split(":");
 let left = Number(count ?? 1);
 
+const system = systemEnvironment(systemLogger("info"));
+// KEEPER_MS: how often the data folder is looked at, instead of once a second.
+const keeperMs = Number(process.env["KEEPER_MS"] ?? LIMITS.keeperMs);
 const environment = {
-	...systemEnvironment(systemLogger("info")),
+	...system,
+	clock: {
+		...system.clock,
+		setTimer: (delayMs: number, fire: () => void) =>
+			system.clock.setTimer(delayMs === LIMITS.keeperMs ? keeperMs : delayMs, fire),
+	},
 	probe: {
 		hit(name: string): void {
 			if (name !== point) return;
@@ -25,6 +34,7 @@ const http = httpSource({ port: 0, environment });
 const socketPath = values.socket ?? "";
 const engine = createEngine({
 	dataDir: values["data-dir"] ?? "",
+	durability: process.env["BUNBASE_DURABILITY"] === "process" ? "process" : "power",
 	environment,
 	socketPath,
 	sources: [socketSource({ path: socketPath, environment }), http],

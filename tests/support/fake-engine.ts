@@ -424,6 +424,8 @@ export class FakeEngine implements C.Engine {
 			commits: 0,
 			logLinesDropped: 0,
 			rssBytes: 0,
+			walBytes: 0,
+			storageLow: false,
 		};
 	}
 

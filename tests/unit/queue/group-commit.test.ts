@@ -229,25 +229,105 @@ test("recovery whose first transaction fails counts each running row once", () =
 	q.checkCounts();
 });
 
-test("a database that another program has locked is no broken store: accepts are refused, answers wait", async () => {
+test("a lock of another program that passes within 2 s is waited for, in order, and the loop goes on", async () => {
 	using q = queueOnFile({ lanes: [{}] });
-	q.db.pragma("busy_timeout = 0");
 	q.accept(q.submission(0));
 	const claim = q.sent[0];
 	assert.ok(claim !== undefined);
 	const shell = otherProgram(q);
 	shell.exec("BEGIN IMMEDIATE");
 	const answer = q.settle(claim);
-	assert.ok(q.accept(q.submission(0))[0] instanceof EngineError);
+	const told: unknown[] = [];
+	const ask = (): void => {
+		q.queue.enqueue(
+			q.submission(0),
+			(accepted) => told.push(accepted.invocationId),
+			(error) => told.push(error),
+		);
+	};
+	ask();
+	const from = performance.now();
+	q.turn();
+	ask();
+	q.turn();
+	assert.ok(performance.now() - from < 1_000, "SQLite does not wait for the lock on our thread");
+	await q.clock.advance(1_500);
+	q.turn();
+	assert.deepEqual(told, [], "nobody was told anything");
 	assert.equal(answer.settled, undefined);
-	assert.equal(q.broken.length, 0, "a lock that passes must not end the daemon");
+	shell.exec("ROLLBACK");
+	shell.close();
+	await q.clock.advance(100);
+	q.turn();
+	assert.equal(answer.settled, "succeeded");
+	assert.equal(told.length, 2);
+	assert.deepEqual(told, [...told].sort(), "in the order in which they asked");
+	assert.ok(told.every((id) => typeof id === "string"));
+	assert.equal(q.logged.length, 0, "a passing lock is nothing to tell");
+	q.checkCounts();
+});
+
+test("a lock of another program that stays: after 2 s new work is refused with STORE_BUSY, and answers wait", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	q.accept(q.submission(0));
+	const claim = q.sent[0];
+	assert.ok(claim !== undefined);
+	const shell = otherProgram(q);
+	shell.exec("BEGIN IMMEDIATE");
+	const answer = q.settle(claim);
+	assert.deepEqual(q.accept(q.submission(0)), []);
+	let refused: unknown;
+	q.queue.enqueue(
+		q.submission(0),
+		() => assert.fail(),
+		(error) => (refused = error),
+	);
+	// The clock is moved in steps as the timers of a loop would be.
+	for (let waited = 0; waited < 2_500; waited += 50) {
+		await q.clock.advance(50);
+		q.turn();
+	}
+	const error = refusedWith(refused, "STORE_BUSY");
+	assert.equal(error.httpStatus, 503);
+	assert.ok((error.retryAfterSeconds ?? 0) > 0);
+	refusedWith(q.accept(q.submission(0))[0], "STORE_BUSY");
+	for (let waited = 0; waited < 60_000; waited += 1_000) {
+		await q.clock.advance(1_000);
+		q.turn();
+	}
+	assert.equal(answer.settled, undefined);
+	assert.equal(q.broken.length, 0, "a lock must not end the daemon");
+	assert.equal(q.logged.length, 1, "told once");
 	shell.exec("ROLLBACK");
 	shell.close();
 	await q.clock.advance(1_000);
 	q.turn();
 	assert.equal(answer.settled, "succeeded");
 	assert.equal((q.accept(q.submission(0))[0] as { state?: string }).state, "running");
+	assert.equal(
+		q.db.prepare("SELECT COUNT(*) FROM invocation").pluck().get(),
+		2,
+		"nothing of what was refused is there",
+	);
 	q.checkCounts();
+});
+
+test("a stop while another program holds the lock ends within its bound, and refuses what waited", () => {
+	using q = queueOnFile({ lanes: [{}] });
+	const shell = otherProgram(q);
+	shell.exec("BEGIN IMMEDIATE");
+	let refused: unknown;
+	q.queue.enqueue(
+		q.submission(0),
+		() => assert.fail(),
+		(error) => (refused = error),
+	);
+	const from = performance.now();
+	q.queue.close();
+	assert.ok(performance.now() - from < 10_000);
+	refusedWith(refused, "STORE_BUSY");
+	shell.exec("ROLLBACK");
+	shell.close();
 });
 
 test("a callback that throws keeps nobody else from being told, and no claim from being sent", () => {

@@ -1,0 +1,256 @@
+/**
+ * Commits that are gone from a database are never passed over in silence; and a kill or a power cut, which loses
+ * nothing that was acknowledged, is never taken for such a loss.
+ */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { readHighWater, type HighWaterMark } from "../../src/store/index.ts";
+import { startDaemon, type Daemon } from "../support/daemon.ts";
+import { seed, seededRandom } from "../support/seed.ts";
+import { tempFolder } from "../support/temp-folder.ts";
+import { waitFor } from "../support/wait-for.ts";
+
+const MAIN = join(import.meta.dirname, "../../src/main.ts");
+const DYING = join(import.meta.dirname, "../support/dying-daemon.ts");
+const LEDGER = join(import.meta.dirname, "../functions/ledger.ts");
+
+function serve(dataDir: string, ...args: string[]): { status: number | null; stderr: string } {
+	const { status, stderr } = spawnSync(
+		process.execPath,
+		[MAIN, "serve", "--data-dir", dataDir, "--socket", `${dataDir}.sock`, "--http-port", "0", ...args],
+		{ encoding: "utf8", timeout: 20_000 },
+	);
+	return { status, stderr };
+}
+
+/** A paused lane, so that every acceptance is one commit and nothing else commits. */
+async function pausedLane(daemon: Daemon): Promise<void> {
+	await daemon.client.call("functions.deploy", { function: "ledger", path: LEDGER, build: true, register: true });
+	await daemon.client.call("lanes.pause", { function: "ledger", paused: true });
+}
+
+const enqueue = async (daemon: Daemon): Promise<string> =>
+	(await daemon.client.enqueue("ledger", { method: "POST", path: "/", body: "{}" })).invocationId;
+
+async function marked(dataDir: string, seq: number): Promise<HighWaterMark> {
+	return waitFor("the high-water mark", () => {
+		const mark = readHighWater(dataDir);
+		return mark !== undefined && mark.queue.seq >= seq ? mark : undefined;
+	});
+}
+
+const LOSSES: readonly (readonly [what: string, lose: (dataDir: string) => void])[] = [
+	["deleted", (dataDir) => rmSync(join(dataDir, "queue.db-wal"))],
+	// After its header nothing is left; SQLite takes it for a WAL without a commit.
+	["cut", (dataDir) => truncateSync(join(dataDir, "queue.db-wal"), 4096)],
+];
+
+for (const [what, lose] of LOSSES) {
+	test(`a WAL that was ${what} after a kill is told with exit 65, and --accept-rollback goes on above it`, async () => {
+		using folder = tempFolder();
+		const dataDir = join(folder.path, "data");
+		const first = await startDaemon(dataDir);
+		await pausedLane(first);
+		const kept = await enqueue(first);
+		assert.equal(await first.stop(), 0);
+		const second = await startDaemon(dataDir);
+		const lost: string[] = [];
+		for (let each = 0; each < 5; each += 1) lost.push(await enqueue(second));
+		await marked(dataDir, 6);
+		await second.kill();
+		assert.ok(existsSync(join(dataDir, "queue.db-wal")));
+		lose(dataDir);
+
+		const refused = serve(dataDir);
+		assert.equal(refused.status, 65, refused.stderr);
+		assert.match(refused.stderr, /DATA_ROLLED_BACK/);
+		for (const part of ["queue.db", "seq 2 to seq 6", "bunbase doctor", "bunbase restore", "--accept-rollback"]) {
+			assert.ok(refused.stderr.includes(part), `${part} in ${refused.stderr}`);
+		}
+		assert.equal(serve(dataDir).status, 65, "a refusal changes nothing");
+
+		const third = await startDaemon(dataDir, { args: ["--accept-rollback"] });
+		try {
+			assert.ok(
+				third.lines.some((line) => line.includes("seq 2 to seq 6")),
+				"it is logged",
+			);
+			assert.equal((await third.client.call("invocations.get", { invocation_id: kept }))["state"], "queued");
+			for (const id of lost) await assert.rejects(third.client.call("invocations.get", { invocation_id: id }));
+			const next = await enqueue(third);
+			assert.ok(next.slice(-11) > (lost.at(-1) ?? "").slice(-11), "no seq is given out twice");
+		} finally {
+			assert.equal(await third.stop(), 0);
+		}
+		const fourth = await startDaemon(dataDir);
+		assert.equal(await fourth.stop(), 0);
+	});
+}
+
+test("an older copy of metadata.db is told, and with --accept-rollback the rest goes on", async () => {
+	using folder = tempFolder();
+	const dataDir = join(folder.path, "data");
+	const first = await startDaemon(dataDir);
+	await pausedLane(first);
+	const kept = await enqueue(first);
+	assert.equal(await first.stop(), 0);
+	const path = join(dataDir, "metadata.db");
+	copyFileSync(path, `${path}.old`);
+	const second = await startDaemon(dataDir);
+	await second.client.call("functions.deploy", { function: "other", path: LEDGER, build: true, register: true });
+	await second.client.call("lanes.pause", { function: "other", paused: true });
+	const { invocationId } = await second.client.enqueue("other", { method: "POST", path: "/", body: "{}" });
+	assert.equal(await second.stop(), 0);
+	copyFileSync(`${path}.old`, path);
+
+	const refused = serve(dataDir);
+	assert.equal(refused.status, 65, refused.stderr);
+	assert.match(refused.stderr, /DATA_ROLLED_BACK.*metadata\.db|metadata\.db.*DATA_ROLLED_BACK/);
+
+	const third = await startDaemon(dataDir, { args: ["--accept-rollback"] });
+	try {
+		assert.equal((await third.client.call("invocations.get", { invocation_id: kept }))["state"], "queued");
+		await assert.rejects(third.client.call("invocations.get", { invocation_id: invocationId }));
+		await third.client.call("lanes.pause", { function: "ledger", paused: false });
+		assert.equal((await third.client.waitForResult(kept, { timeoutMs: 20_000 })).state, "succeeded");
+	} finally {
+		assert.equal(await third.stop(), 0);
+	}
+});
+
+/** Callers that go on until the daemon is gone. */
+function load(daemon: Daemon): { accepted: Set<string>; end(): Promise<void> } {
+	const accepted = new Set<string>();
+	let ended = false;
+	const callers = [0, 1, 2, 3].map(async () => {
+		while (!ended) accepted.add(await enqueue(daemon));
+	});
+	return {
+		accepted,
+		async end() {
+			ended = true;
+			daemon.client.close();
+			await Promise.allSettled(callers);
+		},
+	};
+}
+
+for (const durability of ["power", "process"]) {
+	test(`kill -9 at any moment, with a mark every 2 ms, is never taken for a loss (${durability})`, async () => {
+		using folder = tempFolder();
+		const dataDir = join(folder.path, "data");
+		const random = seededRandom(seed);
+		const env = { KEEPER_MS: "2", BUNBASE_DURABILITY: durability };
+		let daemon = await startDaemon(dataDir, { program: DYING, env });
+		await pausedLane(daemon);
+		let acceptedBefore = 0;
+		for (let round = 0; round < 8; round += 1) {
+			const { accepted, end } = load(daemon);
+			const enough = 20 + Math.floor(random.next() * 300);
+			await waitFor("acceptances", () => accepted.size >= enough);
+			daemon.process.kill("SIGKILL");
+			await end();
+			await daemon.kill();
+			acceptedBefore += accepted.size;
+			const mark = readHighWater(dataDir);
+			// A false refusal would be this start's rejection.
+			daemon = await startDaemon(dataDir, { program: DYING, env });
+			if (durability === "power") assert.ok((mark?.queue.seq ?? 0) > 0, "marks were written");
+			const { queued } = (await daemon.client.call("stats.get", {})) as { queued: number };
+			assert.ok(queued >= acceptedBefore, `seed ${seed}, round ${round}: ${queued} of ${acceptedBefore}`);
+			assert.ok(queued >= (mark?.queue.seq ?? 0), `seed ${seed}: the mark is not ahead`);
+		}
+		assert.equal(await daemon.stop(), 0);
+	});
+}
+
+/** FS_IOC_SHUTDOWN without flushing the journal: from then on nothing reaches the disk. */
+const POWER_CUT = `import fcntl, os, struct, sys
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.ioctl(fd, 0x8004587d, struct.pack("I", 2))`;
+
+function run(command: string, ...args: string[]): void {
+	const { status, stderr } = spawnSync(command, args, { encoding: "utf8" });
+	if (status !== 0) throw new Error(`${command} ${args.join(" ")}: ${stderr}`);
+}
+
+/** Why there can be no power cut here, or false. */
+function noPowerCut(): string | false {
+	if (process.platform !== "linux" || process.getuid?.() !== 0) return "needs Linux and root";
+	for (const tool of ["mkfs.ext4", "python3", "mount"]) {
+		if (spawnSync("sh", ["-c", `command -v ${tool}`]).status !== 0) return `${tool} is not installed`;
+	}
+	using folder = tempFolder();
+	const disk = makeDisk(folder.path);
+	const mounted = spawnSync("mount", ["-o", "loop", disk.image, disk.mount]).status === 0;
+	if (!mounted) return "a loop device cannot be mounted here";
+	run("umount", disk.mount);
+	return false;
+}
+
+function makeDisk(parent: string): { image: string; mount: string } {
+	const image = join(parent, "disk.img");
+	const mount = join(parent, "disk");
+	closeSync(openSync(image, "w"));
+	truncateSync(image, 256 * 1024 * 1024);
+	mkdirSync(mount);
+	run("mkfs.ext4", "-q", "-F", image);
+	return { image, mount };
+}
+
+const skip = noPowerCut();
+for (const durability of ["power", "process"]) {
+	test(`a power cut, with a mark every 2 ms, is never taken for a loss (${durability})`, { skip }, async () => {
+		using folder = tempFolder();
+		const random = seededRandom(seed + 1);
+		const disk = makeDisk(folder.path);
+		const dataDir = join(disk.mount, "data");
+		const options = {
+			program: DYING,
+			socketPath: join(folder.path, "s.sock"),
+			env: { KEEPER_MS: "2", BUNBASE_DURABILITY: durability },
+		};
+		run("mount", "-o", "loop", disk.image, disk.mount);
+		let daemon: Daemon | undefined;
+		try {
+			daemon = await startDaemon(dataDir, options);
+			await pausedLane(daemon);
+			let acceptedBefore = 0;
+			for (let round = 0; round < 4; round += 1) {
+				const { accepted, end } = load(daemon);
+				const enough = 50 + Math.floor(random.next() * 300);
+				await waitFor("acceptances", () => accepted.size >= enough);
+				if (durability === "process" && round % 2 === 1) {
+					// Quiet for long enough that a checkpoint was made and marked.
+					await end();
+					await marked(dataDir, 1);
+				}
+				run("python3", "-c", POWER_CUT, disk.mount);
+				daemon.process.kill("SIGKILL");
+				await end();
+				await daemon.kill();
+				acceptedBefore += accepted.size;
+				run("umount", disk.mount);
+				run("mount", "-o", "loop", disk.image, disk.mount);
+				// A false refusal would be this start's rejection.
+				daemon = await startDaemon(dataDir, options);
+				const { queued } = (await daemon.client.call("stats.get", {})) as { queued: number };
+				if (durability === "power") {
+					assert.ok(
+						queued >= acceptedBefore,
+						`seed ${seed}, round ${round}: ${queued} of ${acceptedBefore} acknowledged`,
+					);
+				}
+				acceptedBefore = queued;
+			}
+			assert.equal(await daemon.stop(), 0);
+			assert.ok(readFileSync(join(dataDir, "high-water.json"), "utf8").includes("commits"));
+		} finally {
+			await daemon?.kill();
+			spawnSync("umount", ["-l", disk.mount]);
+		}
+	});
+}
