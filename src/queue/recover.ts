@@ -5,7 +5,7 @@
  * Idempotent: a crash in the middle leaves rows that the next boot treats alike.
  */
 import type { Environment } from "../core/environment.ts";
-import { EngineError } from "../core/errors.ts";
+import type { EngineError } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { invocationId } from "../core/ids.ts";
 import type { Batch, Item } from "./group-commit.ts";

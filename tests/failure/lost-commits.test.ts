@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { closeSync, copyFileSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test, type TestContext } from "node:test";
 import { readHighWater, type HighWaterMark } from "../../src/store/index.ts";
-import { startDaemon, type Daemon } from "../support/daemon.ts";
+import { startDaemon, type Daemon, type DaemonOptions } from "../support/daemon.ts";
 import { seed, seededRandom } from "../support/seed.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -42,6 +42,15 @@ async function marked(dataDir: string, seq: number): Promise<HighWaterMark> {
 	});
 }
 
+/** Starts daemons that do not outlive their test. */
+function daemons(t: TestContext): (dataDir: string, options?: DaemonOptions) => Promise<Daemon> {
+	return async (dataDir, options) => {
+		const daemon = await startDaemon(dataDir, options);
+		t.after(() => daemon.kill());
+		return daemon;
+	};
+}
+
 const LOSSES: readonly (readonly [what: string, lose: (dataDir: string) => void])[] = [
 	["deleted", (dataDir) => rmSync(join(dataDir, "queue.db-wal"))],
 	// After its header nothing is left; SQLite takes it for a WAL without a commit.
@@ -49,14 +58,15 @@ const LOSSES: readonly (readonly [what: string, lose: (dataDir: string) => void]
 ];
 
 for (const [what, lose] of LOSSES) {
-	test(`a WAL that was ${what} after a kill is told with exit 65, and --accept-rollback goes on above it`, async () => {
+	test(`a WAL that was ${what} after a kill is told with exit 65, and --accept-rollback goes on above it`, async (t) => {
 		using folder = tempFolder();
+		const start = daemons(t);
 		const dataDir = join(folder.path, "data");
-		const first = await startDaemon(dataDir);
+		const first = await start(dataDir);
 		await pausedLane(first);
 		const kept = await enqueue(first);
 		assert.equal(await first.stop(), 0);
-		const second = await startDaemon(dataDir);
+		const second = await start(dataDir);
 		const lost: string[] = [];
 		for (let each = 0; each < 5; each += 1) lost.push(await enqueue(second));
 		await marked(dataDir, 6);
@@ -72,7 +82,7 @@ for (const [what, lose] of LOSSES) {
 		}
 		assert.equal(serve(dataDir).status, 65, "a refusal changes nothing");
 
-		const third = await startDaemon(dataDir, { args: ["--accept-rollback"] });
+		const third = await start(dataDir, { args: ["--accept-rollback"] });
 		try {
 			assert.ok(
 				third.lines.some((line) => line.includes("seq 2 to seq 6")),
@@ -85,21 +95,22 @@ for (const [what, lose] of LOSSES) {
 		} finally {
 			assert.equal(await third.stop(), 0);
 		}
-		const fourth = await startDaemon(dataDir);
+		const fourth = await start(dataDir);
 		assert.equal(await fourth.stop(), 0);
 	});
 }
 
-test("an older copy of metadata.db is told, and with --accept-rollback the rest goes on", async () => {
+test("an older copy of metadata.db is told, and with --accept-rollback the rest goes on", async (t) => {
 	using folder = tempFolder();
+	const start = daemons(t);
 	const dataDir = join(folder.path, "data");
-	const first = await startDaemon(dataDir);
+	const first = await start(dataDir);
 	await pausedLane(first);
 	const kept = await enqueue(first);
 	assert.equal(await first.stop(), 0);
 	const path = join(dataDir, "metadata.db");
 	copyFileSync(path, `${path}.old`);
-	const second = await startDaemon(dataDir);
+	const second = await start(dataDir);
 	await second.client.call("functions.deploy", { function: "other", path: LEDGER, build: true, register: true });
 	await second.client.call("lanes.pause", { function: "other", paused: true });
 	const { invocationId } = await second.client.enqueue("other", { method: "POST", path: "/", body: "{}" });
@@ -110,7 +121,7 @@ test("an older copy of metadata.db is told, and with --accept-rollback the rest 
 	assert.equal(refused.status, 65, refused.stderr);
 	assert.match(refused.stderr, /DATA_ROLLED_BACK.*metadata\.db|metadata\.db.*DATA_ROLLED_BACK/);
 
-	const third = await startDaemon(dataDir, { args: ["--accept-rollback"] });
+	const third = await start(dataDir, { args: ["--accept-rollback"] });
 	try {
 		assert.equal((await third.client.call("invocations.get", { invocation_id: kept }))["state"], "queued");
 		await assert.rejects(third.client.call("invocations.get", { invocation_id: invocationId }));
@@ -122,16 +133,16 @@ test("an older copy of metadata.db is told, and with --accept-rollback the rest 
 });
 
 /** Callers that go on until the daemon is gone. */
-function load(daemon: Daemon): { accepted: Set<string>; end(): Promise<void> } {
+function load(daemon: Daemon): { accepted: Set<string>; end: () => Promise<void> } {
 	const accepted = new Set<string>();
-	let ended = false;
+	const ended = new AbortController();
 	const callers = [0, 1, 2, 3].map(async () => {
-		while (!ended) accepted.add(await enqueue(daemon));
+		while (!ended.signal.aborted) accepted.add(await enqueue(daemon));
 	});
 	return {
 		accepted,
 		async end() {
-			ended = true;
+			ended.abort();
 			daemon.client.close();
 			await Promise.allSettled(callers);
 		},
@@ -139,25 +150,31 @@ function load(daemon: Daemon): { accepted: Set<string>; end(): Promise<void> } {
 }
 
 for (const durability of ["power", "process"]) {
-	test(`kill -9 at any moment, with a mark every 2 ms, is never taken for a loss (${durability})`, async () => {
+	test(`kill -9 at any moment, with a mark every 2 ms, is never taken for a loss (${durability})`, async (t) => {
 		using folder = tempFolder();
+		const start = daemons(t);
 		const dataDir = join(folder.path, "data");
 		const random = seededRandom(seed);
 		const env = { KEEPER_MS: "2", BUNBASE_DURABILITY: durability };
-		let daemon = await startDaemon(dataDir, { program: DYING, env });
+		let daemon = await start(dataDir, { program: DYING, env });
 		await pausedLane(daemon);
 		let acceptedBefore = 0;
 		for (let round = 0; round < 8; round += 1) {
 			const { accepted, end } = load(daemon);
 			const enough = 20 + Math.floor(random.next() * 300);
 			await waitFor("acceptances", () => accepted.size >= enough);
+			if (round % 2 === 1) {
+				// In a quiet moment, when the mark says all that there is: one more would be one too many.
+				await end();
+				await marked(dataDir, acceptedBefore + accepted.size);
+			}
 			daemon.process.kill("SIGKILL");
 			await end();
 			await daemon.kill();
 			acceptedBefore += accepted.size;
 			const mark = readHighWater(dataDir);
 			// A false refusal would be this start's rejection.
-			daemon = await startDaemon(dataDir, { program: DYING, env });
+			daemon = await start(dataDir, { program: DYING, env });
 			if (durability === "power") assert.ok((mark?.queue.seq ?? 0) > 0, "marks were written");
 			const { queued } = (await daemon.client.call("stats.get", {})) as { queued: number };
 			assert.ok(queued >= acceptedBefore, `seed ${seed}, round ${round}: ${queued} of ${acceptedBefore}`);
@@ -203,8 +220,9 @@ function makeDisk(parent: string): { image: string; mount: string } {
 
 const skip = noPowerCut();
 for (const durability of ["power", "process"]) {
-	test(`a power cut, with a mark every 2 ms, is never taken for a loss (${durability})`, { skip }, async () => {
+	test(`a power cut, with a mark every 2 ms, is never taken for a loss (${durability})`, { skip }, async (t) => {
 		using folder = tempFolder();
+		const start = daemons(t);
 		const random = seededRandom(seed + 1);
 		const disk = makeDisk(folder.path);
 		const dataDir = join(disk.mount, "data");
@@ -216,7 +234,7 @@ for (const durability of ["power", "process"]) {
 		run("mount", "-o", "loop", disk.image, disk.mount);
 		let daemon: Daemon | undefined;
 		try {
-			daemon = await startDaemon(dataDir, options);
+			daemon = await start(dataDir, options);
 			await pausedLane(daemon);
 			let acceptedBefore = 0;
 			for (let round = 0; round < 4; round += 1) {
@@ -236,7 +254,7 @@ for (const durability of ["power", "process"]) {
 				run("umount", disk.mount);
 				run("mount", "-o", "loop", disk.image, disk.mount);
 				// A false refusal would be this start's rejection.
-				daemon = await startDaemon(dataDir, options);
+				daemon = await start(dataDir, options);
 				const { queued } = (await daemon.client.call("stats.get", {})) as { queued: number };
 				if (durability === "power") {
 					assert.ok(
