@@ -24,6 +24,7 @@ const PROMISED = [
 	"sources/client.d.ts",
 	"protocol/index.js",
 	"runtime/main.js",
+	"store/check-program.js",
 ];
 const PUBLIC_DECLARATIONS = ["index.d.ts", "sources/client.d.ts"];
 

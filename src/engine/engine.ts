@@ -100,6 +100,7 @@ class RunningEngine implements EngineHandle {
 			this.#refuseIfStopping();
 			parts.maintenance.start();
 			folder.keeper.start({ levels: parts.levels, broken: (error) => this.#break(error) });
+			folder.checkLater((error) => this.#break(error));
 		} catch (error) {
 			// Nothing of it may stay: no worker, no timer, no lock.
 			if (parts === undefined) folder.close();

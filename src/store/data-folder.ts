@@ -36,6 +36,7 @@ import {
 	type HighWaterMark,
 } from "./high-water.ts";
 import { Keeper } from "./keeper.ts";
+import { LaterCheck } from "./later-check.ts";
 import { readMarker, writeMarker, type InstanceMarker } from "./instance-marker.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 import { noSync, openWalSync, type WalSync } from "./wal-sync.ts";
@@ -60,6 +61,8 @@ export interface DataFolder {
 	readonly keeper: Keeper;
 	/** The run before this one did not close the folder: it was killed, or the machine went down. */
 	readonly unclean: boolean;
+	/** After the start: reads through what was too large before it. `broken` where that finds damage. */
+	checkLater(broken: (error: EngineError) => void): void;
 	/** Tells a second daemon, and the CLI, who is here. */
 	writeHolder(holder: Holder): void;
 	/** Checkpoints, marks the folder clean, and frees it. Twice is once. No statement may be open. */
@@ -75,7 +78,10 @@ export interface DataFolderOptions {
 	readonly freeBytesMin?: number | undefined;
 }
 
-/** After an unclean stop a queue up to here is read through (1 s cold); a larger one would hold up the start. */
+/**
+ * A database up to here is read through before serving (1 s cold); a larger one would hold up the start, and is read
+ * through while serving.
+ */
 const CHECKED_BYTES_MAX = 64 * 1024 * 1024;
 /** An administrator's call waits so long for a lock of another program; log lines wait less, and are dropped. */
 const METADATA_BUSY_MS = 250;
@@ -126,8 +132,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		const queue = open(QUEUE, "NORMAL");
 		const logs = open(LOGS, "NORMAL");
 		const unclean = isLive(metadata) && metadata.meta.get("clean") !== "1";
-		checkDatabase(metadata.database, metadata.path);
-		if (unclean && statSync(queue.path).size <= CHECKED_BYTES_MAX) checkDatabase(queue.database, queue.path);
+		const check = new LaterCheck(checkNow(metadata, queue, unclean), environment);
 		refuseRollback(root, found, { queue: queue.database, metadata: metadata.database }, options);
 		if (found === undefined) {
 			// With NORMAL the schema may be in memory only; the marker says that it is on the disk.
@@ -160,11 +165,17 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 			ballast: openBallast(join(root, "ballast")),
 			keeper,
 			unclean,
+			checkLater: (broken) =>
+				check.start((error) => {
+					noteDamage(metadata.database, environment.logger);
+					broken(error);
+				}),
 			writeHolder: (holder) => withPrivateUmask(() => lock.writeHolder(holder)),
 			close() {
+				check.stop();
 				const mark = keeper.levels === undefined ? undefined : { instanceId: marker.instanceId, ...keeper.levels };
 				closeFolder(
-					{ root, durability, mark, logger: environment.logger },
+					{ root, durability, mark, whole: check.passed, logger: environment.logger },
 					metadata.database,
 					[queue.database, logs.database],
 					disk,
@@ -175,6 +186,31 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 	} catch (error) {
 		for (const { database } of opened) database.close();
 		throw error;
+	}
+}
+
+/**
+ * Reads through what is small, or was found damaged before; answers what is to be read through later. The queue after an
+ * unclean stop only; metadata.db, without which nothing else has a meaning, at every start while it is small.
+ */
+function checkNow(metadata: OpenedDatabase, queue: OpenedDatabase, unclean: boolean): readonly string[] {
+	const damaged = metadata.meta.get("damaged") === "1";
+	const later: string[] = [];
+	for (const { database, path } of [metadata, queue]) {
+		if (damaged || sizeOf(path) + sizeOf(`${path}-wal`) <= CHECKED_BYTES_MAX) {
+			if (damaged || unclean || database === metadata.database) checkDatabase(database, path);
+		} else if (unclean) later.push(path);
+	}
+	if (damaged) writeMeta(metadata.database, "damaged", "0");
+	return later;
+}
+
+/** So that the next start looks before it serves, however large the databases are. */
+function noteDamage(metadata: Database, logger: Logger): void {
+	try {
+		writeMeta(metadata, "damaged", "1");
+	} catch (error) {
+		logger.warn({ error: messageOf(error) }, "that a database is damaged could not be noted in metadata.db");
 	}
 }
 
@@ -274,11 +310,13 @@ interface Closing {
 	readonly durability: "power" | "process";
 	/** What the databases hold; undefined where nobody used them. */
 	readonly mark: HighWaterMark | undefined;
+	/** No check is owed. */
+	readonly whole: boolean;
 	readonly logger: Logger;
 }
 
 function closeFolder(
-	{ root, durability, mark, logger }: Closing,
+	{ root, durability, mark, whole, logger }: Closing,
 	metadata: Database,
 	others: readonly Database[],
 	disk: WalSync,
@@ -292,7 +330,7 @@ function closeFolder(
 			if (!checkpoint(database)) onDisk = false;
 			database.close();
 		}
-		writeMeta(metadata, "clean", "1");
+		if (whole) writeMeta(metadata, "clean", "1");
 		if (!checkpoint(metadata)) onDisk = false;
 		// A reader of another program kept the checkpoint from its end: then only FULL has put all on the disk.
 		if (mark !== undefined && (onDisk || durability === "power")) markAtStop(root, mark, logger);
