@@ -123,7 +123,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		const database = openOfInstance(join(root, kind.file), kind, found, environment);
 		opened.push(database);
 		makePrivateFile(database.path);
-		prepareDatabase(database, kind, { instanceId: marker.instanceId, synchronous });
+		prepareDatabase(database, kind, { instanceId: marker.instanceId, synchronous, environment });
 		environment.probe.hit("folder.database_opened", kind.file);
 		return database;
 	};

@@ -10,9 +10,11 @@
  * - No ANALYZE: plans must not change with the data. Statements that matter name their index.
  */
 import BetterSqlite3 from "better-sqlite3";
+import type { Environment } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { DatabaseKind } from "./database-kinds.ts";
+import { migrate } from "./migrate.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
 export type Database = BetterSqlite3.Database;
@@ -73,6 +75,7 @@ function look(database: Database, path: string, kind: DatabaseKind): OpenedDatab
 export interface PrepareOptions {
 	readonly instanceId: string;
 	readonly synchronous: Synchronous;
+	readonly environment: Environment;
 }
 
 /** Pragmas and migrations; afterwards the database is ready to use. Throws BAD_ENVIRONMENT where a pragma has no effect. */
@@ -90,7 +93,7 @@ export function prepareDatabase(opened: OpenedDatabase, kind: DatabaseKind, opti
 		}
 		setPragmas(database, synchronous);
 		database.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID");
-		migrate(database, kind.migrations);
+		migrate(database, path, kind, options.environment);
 		database.exec("INSERT OR IGNORE INTO meta (key, value) VALUES ('commits', '0')");
 		// The quirk shows after a write only: a read back before it would answer FULL in any case.
 		writeMeta(database, "instance_id", options.instanceId);
@@ -127,15 +130,6 @@ function setPragmas(database: Database, synchronous: Synchronous): void {
 	database.pragma("mmap_size = 0");
 	database.pragma("cell_size_check = ON");
 	database.pragma("trusted_schema = OFF");
-}
-
-function migrate(database: Database, migrations: readonly string[]): void {
-	const from = readNumber(database, "user_version");
-	const step = database.transaction((index: number, sql: string) => {
-		database.exec(sql);
-		database.pragma(`user_version = ${index + 1}`);
-	});
-	for (const [index, sql] of migrations.entries()) if (index >= from) step.immediate(index, sql);
 }
 
 /** How long SQLite waits for a lock of another program, and holds up the event loop meanwhile. */
