@@ -7,10 +7,10 @@
  *
  *   Q2  running per lane ≤ limit        Q3  the attempt number rises by one per claim
  */
-import { crc32 } from "node:zlib";
 import type { Environment } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
+import { requestChecksum } from "./checksum.ts";
 import type { Batch } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { ReadyRow, Statements } from "./statements.ts";
@@ -83,6 +83,7 @@ export interface ClaimerDeps {
  * cannot block the loop.
  */
 const CLAIMS_MAX = 256;
+const NOTHING = new Uint8Array();
 /** How long work of a replaced version that cannot start stands aside. */
 const SET_ASIDE_MS = 10_000;
 
@@ -201,15 +202,16 @@ export class Claimer {
 			path: row.path,
 			headersJson: row.headers,
 			queryJson: row.query,
-			body: body ?? new Uint8Array(),
+			body: body ?? NOTHING,
 			cancelAsked: false,
 		};
 		if (body === undefined) {
 			// Never run a request other than the one that was accepted.
 			const error: ErrorRecord = {
 				code: "DATA_CORRUPT",
-				message: "the stored request body does not match its checksum",
+				message: "the stored request does not match its checksum",
 			};
+			this.#deps.environment.logger.error({ seq: row.seq, invocationId: claim.invocationId }, error.message);
 			// Nor again: the next try would find the same bytes.
 			this.#deps.fail(batch, { ...claim, maxAttempts: claim.charged + 1 }, error);
 			batch.afterCommit(() => ticket.release());
@@ -218,12 +220,12 @@ export class Claimer {
 		claims.push(claim);
 	}
 
-	/** The request's body; undefined where what is stored is not what was accepted. */
+	/** The request's body; undefined where what is stored of the request is not what was accepted. */
 	#body(row: ReadyRow): Uint8Array | undefined {
-		if (row.bodyBytes === 0) return new Uint8Array();
-		const bytes = row.body ?? this.#deps.statements.bodyGet.get(row.seq * 2)?.bytes;
-		if (bytes === undefined || bytes.byteLength !== row.bodyBytes || crc32(bytes) !== row.bodyCrc) return undefined;
-		return bytes;
+		const { seq, method, path, headers, query, bodyBytes } = row;
+		const body = bodyBytes === 0 ? NOTHING : (row.body ?? this.#deps.statements.bodyGet.get(seq * 2)?.bytes);
+		if (body === undefined || body.byteLength !== bodyBytes) return undefined;
+		return requestChecksum(method, path, headers, query, body) === row.bodyCrc ? body : undefined;
 	}
 
 	#head(lane: Lane): ReadyRow | undefined {

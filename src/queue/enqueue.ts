@@ -5,7 +5,6 @@
  * its lane: it must not overtake.
  */
 import { createHash } from "node:crypto";
-import { crc32 } from "node:zlib";
 import type { Accepted } from "../core/contracts.ts";
 import { EngineError } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
@@ -13,6 +12,7 @@ import { invocationId } from "../core/ids.ts";
 import { stateOf } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest } from "../core/request.ts";
+import { requestChecksum } from "./checksum.ts";
 import type { Claim, Slots, Ticket } from "./claim.ts";
 import type { Batch } from "./group-commit.ts";
 import type { Lane } from "./lanes.ts";
@@ -41,7 +41,6 @@ export interface EnqueuerDeps {
 }
 
 const NOTHING = new Uint8Array();
-const EMPTY_CRC = 0;
 
 export class Enqueuer {
 	readonly #deps: EnqueuerDeps;
@@ -138,7 +137,7 @@ export class Enqueuer {
 			queryJson,
 			inline && bytes > 0 ? body : null,
 			bytes,
-			bytes === 0 ? EMPTY_CRC : crc32(body),
+			requestChecksum(request.method, request.path, headersJson, queryJson, body),
 			key ?? null,
 			request.tags === undefined || request.tags.length === 0 ? null : JSON.stringify(request.tags),
 			request.traceparent ?? null,

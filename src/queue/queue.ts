@@ -130,14 +130,14 @@ export class Queue {
 			seqMax + 1,
 		);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
-		this.read = new Reader(
+		this.read = new Reader({
 			database,
 			statements,
-			deps.names,
-			deps.resultRetentionMs,
-			() => environment.clock.now(),
-			(at) => this.#commit.ensureOnDisk(at),
-		);
+			names: deps.names,
+			retentionMs: deps.resultRetentionMs,
+			environment,
+			ensureOnDisk: (at) => this.#commit.ensureOnDisk(at),
+		});
 	}
 
 	get commits(): number {

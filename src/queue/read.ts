@@ -1,5 +1,4 @@
 /** Reading rows: records, lists, events, metrics. Every read is a short, paged statement; none stays open. */
-import { crc32 } from "node:zlib";
 import type {
 	AttemptRecord,
 	EventRecord,
@@ -7,12 +6,14 @@ import type {
 	InvocationSummary,
 	MetricsPeriod,
 } from "../core/contracts.ts";
+import type { Environment, Logger } from "../core/environment.ts";
 import { EngineError, type ErrorRecord } from "../core/errors.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
 import type { Database, Statement } from "../store/index.ts";
+import { requestChecksum, resultChecksum } from "./checksum.ts";
 import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
 
 /** What the rows do not hold: names of metadata.db. */
@@ -26,30 +27,34 @@ const NOTHING = new Uint8Array();
 const LOOKED_THROUGH = 10_000;
 const PERIOD_MINUTES: Readonly<Record<MetricsPeriod, number>> = { minute: 1, hour: 60, day: 24 * 60 };
 
+export interface ReaderDeps {
+	readonly database: Database;
+	readonly statements: Statements;
+	readonly names: Names;
+	readonly retentionMs: number;
+	readonly environment: Environment;
+	/** What was written at this time is about to be told, so it must be on disk. */
+	readonly ensureOnDisk: (at: number) => void;
+}
+
 export class Reader {
 	readonly #db: Database;
 	readonly #statements: Statements;
 	readonly #names: Names;
 	readonly #retentionMs: number;
 	readonly #now: () => number;
-	readonly #onDisk: (at: number) => void;
+	readonly #logger: Logger;
+	readonly #ensureOnDisk: (at: number) => void;
 	readonly #listByState = new Map<string, Statement<unknown[], InvocationRow>>();
 
-	/** `onDisk`: what was written at this time is about to be told, so it must be on disk. */
-	constructor(
-		db: Database,
-		statements: Statements,
-		names: Names,
-		retentionMs: number,
-		now: () => number,
-		onDisk: (at: number) => void,
-	) {
-		this.#db = db;
-		this.#statements = statements;
-		this.#names = names;
-		this.#retentionMs = retentionMs;
-		this.#now = now;
-		this.#onDisk = onDisk;
+	constructor(deps: ReaderDeps) {
+		this.#db = deps.database;
+		this.#statements = deps.statements;
+		this.#names = deps.names;
+		this.#retentionMs = deps.retentionMs;
+		this.#now = () => deps.environment.clock.now();
+		this.#logger = deps.environment.logger;
+		this.#ensureOnDisk = deps.ensureOnDisk;
 	}
 
 	/** The row of an id. Throws INVOCATION_NOT_FOUND, or RESULT_PRUNED where its age says that it may have been. */
@@ -87,7 +92,7 @@ export class Reader {
 
 	record(id: string): InvocationRecord {
 		const row = this.row(id);
-		this.#onDisk(row.finishedAt ?? row.startedAt ?? row.createdAt);
+		this.#ensureOnDisk(row.finishedAt ?? row.startedAt ?? row.createdAt);
 		return {
 			...this.#summary(row),
 			deadlineAt: row.deadlineAt ?? undefined,
@@ -97,8 +102,8 @@ export class Reader {
 			request: {
 				method: row.method,
 				path: row.path,
-				headers: JSON.parse(row.headers) as Pairs,
-				query: JSON.parse(row.query) as Pairs,
+				headers: this.#pairs(row, row.headers),
+				query: this.#pairs(row, row.query),
 				bodyBytes: row.bodyBytes,
 			},
 			attempts: this.#attempts(row),
@@ -109,15 +114,20 @@ export class Reader {
 	/** The request of an invocation, to run it again. */
 	request(id: string): { row: InvocationRow; request: Omit<InvokeRequest, "function"> } {
 		const row = this.row(id);
+		const { method, path, headers, query } = row;
+		const body = this.#body(row.seq * 2, row.body, row.bodyBytes);
+		if (body === undefined || requestChecksum(method, path, headers, query, body) !== row.bodyCrc) {
+			throw this.#damaged(row, "request");
+		}
 		return {
 			row,
 			request: {
 				source: sourceOf(row.source),
-				method: row.method,
-				path: row.path,
-				headers: JSON.parse(row.headers) as Pairs,
-				query: JSON.parse(row.query) as Pairs,
-				body: this.#bytes(row, "request", row.body, row.bodyBytes, row.bodyCrc),
+				method,
+				path,
+				headers: JSON.parse(headers) as Pairs,
+				query: JSON.parse(query) as Pairs,
+				body,
 				priority: row.priority,
 				laneKey: row.laneKey,
 				...(row.tags === null ? {} : { tags: JSON.parse(row.tags) as string[] }),
@@ -128,29 +138,34 @@ export class Reader {
 	}
 
 	#result(row: InvocationRow, status: number): NonNullable<InvocationRecord["result"]> {
-		return {
-			status,
-			headers: JSON.parse(row.resultHeaders ?? "[]") as Pairs,
-			body: this.#bytes(row, "response", row.resultBody, row.resultBytes ?? 0, row.resultCrc ?? 0),
-		};
+		const headers = row.resultHeaders ?? "[]";
+		const body = this.#body(row.seq * 2 + 1, row.resultBody, row.resultBytes ?? 0);
+		if (body === undefined || resultChecksum(status, headers, body) !== row.resultCrc)
+			throw this.#damaged(row, "result");
+		return { status, headers: JSON.parse(headers) as Pairs, body };
 	}
 
-	#bytes(
-		row: InvocationRow,
-		which: "request" | "response",
-		inline: Buffer | null,
-		length: number,
-		crc: number,
-	): Uint8Array {
+	/** Undefined where it is not there as long as it was. */
+	#body(id: number, inline: Buffer | null, length: number): Uint8Array | undefined {
 		if (length === 0) return NOTHING;
-		const bytes = inline ?? this.#statements.bodyGet.get(row.seq * 2 + (which === "request" ? 0 : 1))?.bytes;
-		if (bytes === undefined || bytes.byteLength !== length || crc32(bytes) !== crc) {
-			const id = invocationId(row.createdAt, row.seq);
-			throw new EngineError("DATA_CORRUPT", `the stored ${which} body of ${id} does not match its checksum`, {
-				invocationId: id,
-			});
+		const bytes = inline ?? this.#statements.bodyGet.get(id)?.bytes;
+		return bytes?.byteLength === length ? bytes : undefined;
+	}
+
+	#damaged(row: InvocationRow, which: "request" | "result"): EngineError {
+		const id = invocationId(row.createdAt, row.seq);
+		const message = `the stored ${which} of ${id} does not match its checksum`;
+		this.#logger.error({ seq: row.seq, invocationId: id }, message);
+		return new EngineError("DATA_CORRUPT", message, { invocationId: id });
+	}
+
+	/** For what is only shown: it is not worth reading a body of megabytes for its checksum. */
+	#pairs(row: InvocationRow, text: string): Pairs {
+		try {
+			return JSON.parse(text) as Pairs;
+		} catch {
+			throw this.#damaged(row, "request");
 		}
-		return bytes;
 	}
 
 	#attempts(row: InvocationRow): AttemptRecord[] {

@@ -4,13 +4,13 @@
  *
  *   Q4  a terminal row never changes      Q5  a stale fence changes nothing      Q6  a result exists exactly for succeeded
  */
-import { crc32 } from "node:zlib";
 import type { Ended } from "../core/contracts.ts";
 import type { Random } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { settle, STATE_CODE, type Finding, type Outcome, type RunningRow, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
+import { resultChecksum } from "./checksum.ts";
 import type { Batch } from "./group-commit.ts";
 import type { Lane } from "./lanes.ts";
 import type { Statements } from "./statements.ts";
@@ -122,14 +122,15 @@ export class Settler {
 		const body = outcome.body;
 		const bytes = body.byteLength;
 		const inline = bytes <= LIMITS.bodyInlineBytesMax;
+		const headers = JSON.stringify(outcome.headers);
 		const { changes } = statements.invocationSucceed.run(
 			charged,
 			batch.now,
 			outcome.status,
-			JSON.stringify(outcome.headers),
+			headers,
 			inline && bytes > 0 ? body : null,
 			bytes,
-			bytes === 0 ? 0 : crc32(body),
+			resultChecksum(outcome.status, headers, body),
 			row.seq,
 			row.attempt,
 		);
