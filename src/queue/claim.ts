@@ -10,7 +10,7 @@
 import type { Environment } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
-import { requestChecksum } from "./checksum.ts";
+import { isRequestWhole } from "./checksum.ts";
 import type { Batch } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { ReadyRow, Statements } from "./statements.ts";
@@ -222,10 +222,10 @@ export class Claimer {
 
 	/** The request's body; undefined where what is stored of the request is not what was accepted. */
 	#body(row: ReadyRow): Uint8Array | undefined {
-		const { seq, method, path, headers, query, bodyBytes } = row;
+		const { seq, bodyBytes, bodyCrc } = row;
 		const body = bodyBytes === 0 ? NOTHING : (row.body ?? this.#deps.statements.bodyGet.get(seq * 2)?.bytes);
 		if (body === undefined || body.byteLength !== bodyBytes) return undefined;
-		return requestChecksum(method, path, headers, query, body) === row.bodyCrc ? body : undefined;
+		return isRequestWhole(row, body, bodyCrc) ? body : undefined;
 	}
 
 	#head(lane: Lane): ReadyRow | undefined {

@@ -137,7 +137,7 @@ export class Enqueuer {
 			queryJson,
 			inline && bytes > 0 ? body : null,
 			bytes,
-			requestChecksum(request.method, request.path, headersJson, queryJson, body),
+			requestChecksum({ method: request.method, path: request.path, headers: headersJson, query: queryJson }, body),
 			key ?? null,
 			request.tags === undefined || request.tags.length === 0 ? null : JSON.stringify(request.tags),
 			request.traceparent ?? null,

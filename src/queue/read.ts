@@ -13,7 +13,7 @@ import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
 import type { Database, Statement } from "../store/index.ts";
-import { requestChecksum, resultChecksum } from "./checksum.ts";
+import { isRequestWhole, isResultWhole } from "./checksum.ts";
 import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
 
 /** What the rows do not hold: names of metadata.db. */
@@ -116,7 +116,7 @@ export class Reader {
 		const row = this.row(id);
 		const { method, path, headers, query } = row;
 		const body = this.#body(row.seq * 2, row.body, row.bodyBytes);
-		if (body === undefined || requestChecksum(method, path, headers, query, body) !== row.bodyCrc) {
+		if (body === undefined || !isRequestWhole(row, body, row.bodyCrc)) {
 			throw this.#damaged(row, "request");
 		}
 		return {
@@ -140,7 +140,7 @@ export class Reader {
 	#result(row: InvocationRow, status: number): NonNullable<InvocationRecord["result"]> {
 		const headers = row.resultHeaders ?? "[]";
 		const body = this.#body(row.seq * 2 + 1, row.resultBody, row.resultBytes ?? 0);
-		if (body === undefined || resultChecksum(status, headers, body) !== row.resultCrc)
+		if (body === undefined || !isResultWhole({ status, headers }, body, row.resultCrc))
 			throw this.#damaged(row, "result");
 		return { status, headers: JSON.parse(headers) as Pairs, body };
 	}

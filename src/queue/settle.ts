@@ -130,7 +130,7 @@ export class Settler {
 			headers,
 			inline && bytes > 0 ? body : null,
 			bytes,
-			resultChecksum(outcome.status, headers, body),
+			resultChecksum({ status: outcome.status, headers }, body),
 			row.seq,
 			row.attempt,
 		);

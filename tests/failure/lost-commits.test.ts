@@ -251,7 +251,8 @@ for (const durability of ["power", "process"]) {
 				await end();
 				await daemon.kill();
 				acceptedBefore += accepted.size;
-				run("umount", disk.mount);
+				// Its workers die with it, a moment later.
+				await waitFor("an idle disk", () => spawnSync("umount", [disk.mount]).status === 0);
 				run("mount", "-o", "loop", disk.image, disk.mount);
 				// A false refusal would be this start's rejection.
 				daemon = await start(dataDir, options);

@@ -1,6 +1,7 @@
 /** What is stored of a request is never run, and what is stored of a result never answered, where a byte has changed. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { crc32 } from "node:zlib";
 import { EngineError } from "../../../src/core/errors.ts";
 import type { Outcome } from "../../../src/core/invocation.ts";
 import { queueOnFile, type QueueOnFile } from "../../support/queue-on-file.ts";
@@ -64,6 +65,23 @@ test("the twin: what nobody touched runs", () => {
 		q.turn();
 		assert.deepEqual(Buffer.from(q.sent[0]?.body ?? []), Buffer.from(body));
 		assert.equal(q.state(id), "running");
+	}
+});
+
+test("a request and a result of 0.1.0, whose checksums are of the bodies alone, are run and answered", () => {
+	for (const body of [SMALL, new Uint8Array()]) {
+		using q = queueOnFile({ lanes: [{}] });
+		const id = queued(q, body);
+		const crc = body.byteLength === 0 ? 0 : crc32(body);
+		q.db.prepare("UPDATE invocation SET body_crc = ?").run(BigInt(crc));
+		q.slots = 1;
+		q.queue.consider(q.lane(0));
+		q.turn();
+		q.settle(q.sent[0] ?? assert.fail(), { kind: "succeeded", status: 200, headers: [["x-r", "1"]], body });
+		q.turn();
+		q.db.prepare("UPDATE invocation SET result_crc = ?").run(BigInt(crc));
+		assert.deepEqual(Buffer.from(q.queue.read.record(id).result?.body ?? []), Buffer.from(body));
+		q.queue.read.request(id);
 	}
 });
 
