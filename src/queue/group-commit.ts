@@ -18,7 +18,7 @@
  */
 import type { Environment, Timer } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import { CommitCount, errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
+import { CommitCount, errnoOf, mapStoreError, type Database, type Statement, type QueueLevel } from "../store/index.ts";
 import { Acknowledger, type Commit, type Disk } from "./acknowledge.ts";
 import type { Lane } from "./lanes.ts";
 
@@ -71,6 +71,8 @@ export interface GroupCommitDeps {
 	readonly claimable: () => boolean;
 	/** Writes the metrics of the ends of this transaction. */
 	readonly count: (ends: readonly EndCount[], now: number) => void;
+	/** The highest seq given out; between transactions. */
+	readonly lastSeq: () => number;
 	/** Disk full: makes room for what must be recorded. Returns false where there was nothing left to free. */
 	readonly freeBallast: () => boolean;
 	/** The store failed in a way that cannot be gone on from. */
@@ -107,6 +109,7 @@ export class GroupCommit {
 	readonly #untold: Acknowledger;
 	/** Written by each transaction, so that one that is lost later shows. */
 	readonly #count: CommitCount;
+	#level: QueueLevel = { commits: 0, seq: 0 };
 	#settles: Item[] = [];
 	#others: Item[] = [];
 	#scheduled = false;
@@ -210,9 +213,11 @@ export class GroupCommit {
 		written: readonly Item[],
 		refused: readonly (readonly [Item, EngineError])[],
 	): Commit {
+		const level = { commits: this.#count.value, seq: this.#deps.lastSeq() };
 		return {
 			at: batch.now,
 			told: () => {
+				this.#level = level;
 				for (const item of written) this.#tell(() => item.committed());
 				for (const [item, error] of refused) this.#tell(() => item.failed(error));
 				for (const act of batch.durableActs) this.#tell(act);
@@ -347,9 +352,14 @@ export class GroupCommit {
 		this.#deps.broken(error);
 	}
 
-	/** Commits that this database has had, ever. */
-	get commitsEver(): number {
-		return this.#count.value;
+	/** Of the newest commit that is on disk, and told. */
+	get level(): QueueLevel {
+		return this.#level;
+	}
+
+	/** What was found at the open is on disk; no seq above this one was ever given out. */
+	opened(seq: number): void {
+		this.#level = { commits: this.#count.value, seq };
 	}
 
 	/**

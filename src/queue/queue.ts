@@ -92,6 +92,7 @@ export class Queue {
 			claim: (batch) => this.#claimer.claim(batch),
 			claimable: () => this.#claimer.pending,
 			count: (ends, now) => countEnds(statements, ends, now),
+			lastSeq: () => this.#enqueuer.lastSeq,
 			freeBallast: deps.freeBallast,
 			broken: deps.broken,
 		});
@@ -129,6 +130,7 @@ export class Queue {
 			},
 			seqMax + 1,
 		);
+		this.#commit.opened(seqMax);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
 		this.read = new Reader({
 			database,
@@ -148,10 +150,9 @@ export class Queue {
 		return this.#enqueuer.accepted;
 	}
 
-	/** What queue.db must at least contain from now on: everything up to here is committed, and put on disk by this look. */
+	/** What queue.db must at least contain from now on: everything up to here is on disk. */
 	get level(): QueueLevel {
-		this.#commit.ensureOnDisk(Number.MAX_SAFE_INTEGER);
-		return { commits: this.#commit.commitsEver, seq: this.#enqueuer.lastSeq };
+		return this.#commit.level;
 	}
 
 	/** True where nothing waits to be written. */

@@ -27,7 +27,7 @@ export class CommitCount {
 		this.#committed += 1;
 	}
 
-	/** Of what is committed, and with `durability: "power"` on the disk. */
+	/** Of what is committed. */
 	get value(): number {
 		return this.#committed;
 	}

@@ -144,6 +144,8 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		// From here on only `close` makes it clean again.
 		writeMeta(metadata.database, "clean", "0");
 		disk = options.durability === "power" ? openWalSync(queue.path) : noSync;
+		// What a killed run left in the WAL may be in memory only; from here on what is found counts as durable.
+		disk.now();
 		setBusyWait(metadata.database, METADATA_BUSY_MS);
 		setBusyWait(logs.database, LOGS_BUSY_MS);
 		const keeper = new Keeper({

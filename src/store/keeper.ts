@@ -2,8 +2,8 @@
  * What is looked at about once a second while a data folder is in use: whether its files are still there, whether a WAL
  * grows without end, whether the disk has space for new work; and then the high-water mark is written.
  *
- * Off the event loop (measured: 0.6 ms of the loop a second, in some fifteen pieces), one look at a time. In this order, because nothing may
- * be written into a folder that is not ours any more.
+ * Off the event loop (measured: 0.6 ms of the loop a second, in some fifteen pieces), one look at a time. In this order,
+ * because nothing may be written into a folder that is not ours any more.
  */
 import { statfsSync } from "node:fs";
 import { statfs } from "node:fs/promises";

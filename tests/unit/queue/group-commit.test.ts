@@ -413,3 +413,20 @@ test("closing with a full disk ends, and what was not written is recovered at th
 	q.turn();
 	assert.equal(q.state(id), "queued", "the answer of the first attempt is stale");
 });
+
+test("the level for the high-water mark is that of the newest commit on disk, and looking at it syncs nothing", () => {
+	const syncs: ((error: Error | null) => void)[] = [];
+	let inPlace = 0;
+	using q = queueOnFile({
+		lanes: [{}],
+		deps: { disk: { now: () => void (inPlace += 1), start: (done) => void syncs.push(done) } },
+	});
+	const before = q.queue.level;
+	q.accept(q.submission(0), q.submission(0), q.submission(0));
+	assert.equal(syncs.length, 1, "under way");
+	inPlace = 0;
+	assert.deepEqual(q.queue.level, before, "it may be in memory only");
+	assert.equal(inPlace, 0, "a slow disk must not hold up the loop for a look");
+	syncs[0]?.(null);
+	assert.deepEqual(q.queue.level, { commits: before.commits + 1, seq: before.seq + 3 });
+});
