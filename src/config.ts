@@ -14,6 +14,7 @@ import type { ServeFlags } from "./sources/cli-flags.ts";
 import { parseDuration } from "./sources/cli-parse.ts";
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+const FUNCTION_PAGES = ["sandboxed", "trusted"] as const;
 
 /** sun_path of a unix socket holds 108 bytes with its closing NUL. */
 const SOCKET_PATH_BYTES_MAX = 107;
@@ -33,17 +34,25 @@ const settingsSchema = engineOptionsSchema.extend({
 	httpHost: z.string().min(1).optional(),
 	/** Further names in the Host header, e.g. of a reverse proxy's site. */
 	allowedHosts: z.array(z.string().min(1)).max(100).optional(),
+	functionPages: z.enum(FUNCTION_PAGES).optional(),
 	logLevel: z.enum(LOG_LEVELS).optional(),
 });
 type Layer = z.infer<typeof settingsSchema>;
 type Key = keyof Layer;
+
+interface HttpSettings {
+	readonly host: string;
+	readonly port: number;
+	readonly allowedHosts: readonly string[];
+	readonly functionPages: (typeof FUNCTION_PAGES)[number];
+}
 
 export interface Settings {
 	/** For createEngine, which has the defaults of what is absent here. */
 	readonly engine: EngineOptions & { readonly dataDir: string };
 	readonly socket: string;
 	/** Undefined where HTTP is off. */
-	readonly http: { readonly host: string; readonly port: number; readonly allowedHosts: readonly string[] } | undefined;
+	readonly http: HttpSettings | undefined;
 	readonly logLevel: (typeof LOG_LEVELS)[number];
 	/** Things to tell that do not prevent the start. */
 	readonly warnings: readonly string[];
@@ -68,6 +77,7 @@ const ENVIRONMENT: Readonly<Record<string, readonly [Key, (value: string) => unk
 	BUNBASE_HTTP_PORT: ["httpPort", port],
 	BUNBASE_HTTP_HOST: ["httpHost", text],
 	BUNBASE_ALLOWED_HOSTS: ["allowedHosts", list],
+	BUNBASE_FUNCTION_PAGES: ["functionPages", text],
 	BUNBASE_LOG_LEVEL: ["logLevel", text],
 	BUNBASE_DURABILITY: ["durability", text],
 	BUNBASE_FREE_BYTES_MIN: ["freeBytesMin", whole],
@@ -103,13 +113,15 @@ export function resolveSettings(
 		httpPort = 8080,
 		httpHost = "127.0.0.1",
 		allowedHosts = [],
+		functionPages = "sandboxed",
 		logLevel = "info",
 		...engine
 	} = merged as Layer;
 	return Object.freeze({
 		engine: Object.freeze({ ...engine, dataDir: resolve(engine.dataDir ?? fallback.dataDir) }),
 		socket: resolve(socket ?? "/tmp/functions.sock"),
-		http: httpPort === false ? undefined : Object.freeze({ host: httpHost, port: httpPort, allowedHosts }),
+		http:
+			httpPort === false ? undefined : Object.freeze({ host: httpHost, port: httpPort, allowedHosts, functionPages }),
 		logLevel,
 		warnings: Object.freeze(warnings),
 	});

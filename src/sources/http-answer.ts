@@ -6,6 +6,9 @@
  *   A3  a refused body never costs the client its answer: we read on for a moment before we close, because closing
  *       with unread bytes makes TCP reset the connection and throw away what we wrote
  *   A4  a client that stops reading holds its answer for `SEND_STALL_MS` at most
+ *   A5  a page that a function answers is sandboxed, unless its function is trusted with our origin: the API is on it and asks
+ *       nobody who they are. A handler that repeats its caller's text as HTML would otherwise let any website, by a link,
+ *       deploy code here. What we answer ourselves is no page and may load nothing
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../core/environment.ts";
@@ -33,6 +36,12 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
 ]);
 /** What a handler may not set, because a caller must be able to believe it. */
 const OURS: ReadonlySet<string> = new Set(["content-length", "x-invocation-id", "x-bunbase-error"]);
+/** Types that no browser runs as a page, so they need no sandbox. SVG and XML are pages with scripts. */
+const PAGELESS_TYPE =
+	/^(?:application\/(?:json|octet-stream|x-ndjson|problem\+json|wasm|pdf|zip)|text\/(?:plain|css|csv|event-stream)|image\/(?!svg)[\w.+-]+|(?:audio|video|font)\/[\w.+-]+)\s*(?:;|$)/i;
+/** An opaque origin: its scripts run, and to our guard they are those of another site. */
+const SANDBOX = "sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts";
+const NO_PAGE = "default-src 'none'; frame-ancestors 'none'";
 const HEADER_NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 /** What Node refuses in a header value. */
 const HEADER_VALUE_BAD = /[^\t\x20-\x7e\x80-\xff]/;
@@ -59,6 +68,7 @@ export function send(
 ): void {
 	if (res.destroyed || res.headersSent) return; // A1
 	headers.push("x-content-type-options", "nosniff");
+	if (!headers.includes("content-security-policy")) headers.push("content-security-policy", NO_PAGE); // A5
 	if (!isBodiless(status)) headers.push("content-length", String(Buffer.byteLength(body)));
 	res.writeHead(status, headers);
 	res.end(isBodiless(status) ? undefined : body);
@@ -72,10 +82,13 @@ export function sendResult(
 	pairs: Pairs,
 	body: Uint8Array,
 	invocationId: string,
+	isTrusted: boolean,
 ): void {
 	if (res.destroyed || res.headersSent) return; // A1
 	const headers = ["x-invocation-id", invocationId];
 	let sniffable = true;
+	let types = 0;
+	let isPageless = false;
 	let declaredLength: string | undefined;
 	for (const [given, value] of pairs) {
 		const name = given.toLowerCase();
@@ -83,9 +96,15 @@ export function sendResult(
 		if (HOP_BY_HOP.has(name) || OURS.has(name)) continue;
 		if (!HEADER_NAME.test(name) || HEADER_VALUE_BAD.test(value)) continue; // A2
 		if (name === "x-content-type-options") sniffable = false;
+		else if (name === "content-type") {
+			types++;
+			isPageless = PAGELESS_TYPE.test(value);
+		}
 		headers.push(given, value);
 	}
 	if (sniffable) headers.push("x-content-type-options", "nosniff");
+	// Beside a policy of the handler's own: browsers hold to both.
+	if (!isTrusted && !(types === 1 && isPageless && sniffable)) headers.push("content-security-policy", SANDBOX); // A5
 	if (isBodiless(status)) {
 		res.writeHead(status, headers);
 		res.end();
@@ -136,7 +155,8 @@ export function sendRefusal(
 		return;
 	}
 	// A3: the whole answer goes out now; `end`, after which Node closes, waits.
-	headers.push("x-content-type-options", "nosniff", "content-length", String(Buffer.byteLength(body)));
+	headers.push("x-content-type-options", "nosniff", "content-security-policy", NO_PAGE);
+	headers.push("content-length", String(Buffer.byteLength(body)));
 	res.shouldKeepAlive = false;
 	res.writeHead(status, headers);
 	res.write(body);

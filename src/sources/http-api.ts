@@ -178,5 +178,5 @@ function answerResponse({ context, res, params }: Call): void {
 			invocationId: record.invocationId,
 		});
 	}
-	sendEnd(res, record);
+	sendEnd(context, res, record);
 }

@@ -8,6 +8,8 @@ export interface HttpContext {
 	readonly environment: Environment;
 	/** Aborts when the source stops: long polls and streams end, and answers close their connection. */
 	readonly stopping: AbortSignal;
+	/** Pages that functions answer get our origin, and with it the API. */
+	readonly trustFunctionPages: boolean;
 }
 
 /** Runs `wait` with a signal that aborts when the source stops or the client leaves. */

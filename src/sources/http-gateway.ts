@@ -46,7 +46,7 @@ export async function serveFunction(context: HttpContext, req: IncomingMessage, 
 	} else if (preferences.waitMs !== undefined) {
 		await serveWithin(context, res, request, preferences.waitMs, preferences.isAsync);
 	} else {
-		sendEnd(res, await engine.invoke(request));
+		sendEnd(context, res, await engine.invoke(request));
 	}
 }
 
@@ -76,7 +76,7 @@ async function serveWithin(
 	const accepted = await engine.enqueue(request);
 	const { record } = await waitFor(context, res, accepted.invocationId, waitMs);
 	if (isTerminal(record.state)) {
-		sendEnd(res, record);
+		sendEnd(context, res, record);
 	} else {
 		const applied = `${isAsync ? "respond-async, " : ""}wait=${waitMs / 1000}`;
 		sendAccepted(res, { ...accepted, state: record.state }, applied);
@@ -102,7 +102,7 @@ export function sendAccepted(res: ServerResponse, accepted: Accepted, applied: s
 }
 
 /** The handler's own answer, or what the invocation ended with instead. */
-export function sendEnd(res: ServerResponse, end: End): void {
+export function sendEnd(context: HttpContext, res: ServerResponse, end: End): void {
 	const { invocationId, result, error } = end;
 	if (result !== undefined) {
 		if (!isFinalStatus(result.status)) {
@@ -112,7 +112,7 @@ export function sendEnd(res: ServerResponse, end: End): void {
 				{ invocationId },
 			);
 		}
-		sendResult(res, result.status, result.headers, result.body, invocationId);
+		sendResult(res, result.status, result.headers, result.body, invocationId, context.trustFunctionPages);
 		return;
 	}
 	if (error !== undefined) throw new EngineError(error.code, error.message, { invocationId });

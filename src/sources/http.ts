@@ -37,6 +37,11 @@ export interface HttpSourceOptions {
 	readonly port: number;
 	/** Further names in Host, e.g. that of a reverse proxy's site: `app.example.com` or `app.example.com:8443`. */
 	readonly allowedHosts?: readonly string[] | undefined;
+	/**
+	 * `sandboxed` (default): a page that a function answers runs in an origin of its own, so that its scripts cannot call
+	 * the API. `trusted`: in ours; for functions that never answer what a caller sent as HTML.
+	 */
+	readonly functionPages?: "sandboxed" | "trusted" | undefined;
 	/** The dashboard's pages, by path; asked where no route of the API matches. */
 	readonly dashboard?: PageLookup | undefined;
 	/** How long a stop waits for requests in flight. */
@@ -76,7 +81,12 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 		}
 		if (stopping.signal.aborted)
 			throw new EngineError("SHUTTING_DOWN", "the HTTP source was stopped before it started");
-		const context: HttpContext = { engine, environment, stopping: stopping.signal };
+		const context: HttpContext = {
+			engine,
+			environment,
+			stopping: stopping.signal,
+			trustFunctionPages: options.functionPages === "trusted",
+		};
 		const api = createApi(context, options.dashboard);
 		const made = createServer({
 			headersTimeout: HEADERS_MS_MAX,
