@@ -122,7 +122,8 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 	const open = (kind: DatabaseKind, synchronous: Synchronous): OpenedDatabase => {
 		const database = openOfInstance(join(root, kind.file), kind, found, environment);
 		opened.push(database);
-		makePrivateFile(database.path);
+		// SQLite gives the two beside it the mode that the file had when it was opened.
+		for (const suffix of ["", "-wal", "-shm"]) makePrivateFile(database.path + suffix);
 		prepareDatabase(database, kind, { instanceId: marker.instanceId, synchronous, environment });
 		environment.probe.hit("folder.database_opened", kind.file);
 		return database;

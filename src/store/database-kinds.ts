@@ -18,6 +18,8 @@ export interface DatabaseKind {
 	readonly migrations: readonly string[];
 	/** False: it can be made anew from nothing, and is where it is missing. */
 	readonly required: boolean;
+	/** What is removed from it is overwritten: without, a variable that was unset years ago could be read in the file. */
+	readonly secret: boolean;
 }
 
 export const METADATA: DatabaseKind = {
@@ -25,6 +27,7 @@ export const METADATA: DatabaseKind = {
 	applicationId: APPLICATION_IDS.metadata,
 	migrations: METADATA_MIGRATIONS,
 	required: true,
+	secret: true,
 };
 
 export const QUEUE: DatabaseKind = {
@@ -32,6 +35,7 @@ export const QUEUE: DatabaseKind = {
 	applicationId: APPLICATION_IDS.queue,
 	migrations: QUEUE_MIGRATIONS,
 	required: true,
+	secret: false,
 };
 
 /** Not part of a backup. */
@@ -40,4 +44,5 @@ export const LOGS: DatabaseKind = {
 	applicationId: APPLICATION_IDS.logs,
 	migrations: LOGS_MIGRATIONS,
 	required: false,
+	secret: false,
 };

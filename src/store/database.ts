@@ -91,7 +91,7 @@ export function prepareDatabase(opened: OpenedDatabase, kind: DatabaseKind, opti
 				`${path} cannot be used in WAL mode (it stays in ${String(journal)}); put the data folder on a local disk`,
 			);
 		}
-		setPragmas(database, synchronous);
+		setPragmas(database, synchronous, kind.secret);
 		database.exec("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID");
 		migrate(database, path, kind, options.environment);
 		database.exec("INSERT OR IGNORE INTO meta (key, value) VALUES ('commits', '0')");
@@ -121,7 +121,7 @@ function claimFile(database: Database, kind: DatabaseKind): void {
 	database.exec("COMMIT");
 }
 
-function setPragmas(database: Database, synchronous: Synchronous): void {
+function setPragmas(database: Database, synchronous: Synchronous, secret: boolean): void {
 	database.pragma(`synchronous = ${synchronous}`);
 	database.pragma("foreign_keys = ON");
 	database.pragma(`journal_size_limit = ${LIMITS.walBytesMax}`);
@@ -130,6 +130,7 @@ function setPragmas(database: Database, synchronous: Synchronous): void {
 	database.pragma("mmap_size = 0");
 	database.pragma("cell_size_check = ON");
 	database.pragma("trusted_schema = OFF");
+	database.pragma(`secure_delete = ${secret ? "ON" : "OFF"}`);
 }
 
 /** How long SQLite waits for a lock of another program, and holds up the event loop meanwhile. */

@@ -33,6 +33,8 @@ export interface Scene {
 	open(): Promise<Line>;
 	/** Invocations accepted since the start. */
 	accepted(): Promise<number>;
+	/** Stops the daemon, which must end with 0, and starts it again. */
+	restart(): Promise<void>;
 }
 
 /** Starts the daemon before the file's tests and stops it after them; it must end with 0. */
@@ -68,6 +70,10 @@ export function scene(options: DaemonOptions = {}): Scene {
 		},
 		open() {
 			return Line.open(this.port);
+		},
+		async restart() {
+			assert.equal(await daemon.stop(), 0);
+			daemon = await startDaemon(dataDir, options);
 		},
 		async accepted() {
 			return Number((await daemon.client.call("stats.get", {}))["accepted"]);
