@@ -133,16 +133,16 @@ export class Functions {
 	}
 }
 
-/** Keys replace keys, also inside `retry`; null removes one. */
+/** Keys replace keys, also inside `retry`; null removes one. A map, so that `__proto__` is a key, and refused like one. */
 function mergeOverrides(before: FunctionLimits, changes: Record<string, unknown>): Record<string, unknown> {
-	const merged: Record<string, unknown> = { ...before };
+	const merged = new Map<string, unknown>(Object.entries(before));
 	for (const [key, value] of Object.entries(changes)) {
-		if (value === null) delete merged[key];
+		if (value === null) merged.delete(key);
 		else if (key === "retry" && typeof value === "object" && !Array.isArray(value)) {
 			const retry = mergeOverrides((before.retry ?? {}) as FunctionLimits, value as Record<string, unknown>);
-			if (Object.keys(retry).length === 0) delete merged[key];
-			else merged[key] = retry;
-		} else merged[key] = value;
+			if (Object.keys(retry).length === 0) merged.delete(key);
+			else merged.set(key, retry);
+		} else merged.set(key, value);
 	}
-	return merged;
+	return Object.fromEntries(merged);
 }
