@@ -35,6 +35,8 @@ export interface Scene {
 	accepted(): Promise<number>;
 	/** Stops the daemon, which must end with 0, and starts it again. */
 	restart(): Promise<void>;
+	/** kill -9, and starts it again. */
+	kill(): Promise<void>;
 }
 
 /** Starts the daemon before the file's tests and stops it after them; it must end with 0. */
@@ -73,6 +75,10 @@ export function scene(options: DaemonOptions = {}): Scene {
 		},
 		async restart() {
 			assert.equal(await daemon.stop(), 0);
+			daemon = await startDaemon(dataDir, options);
+		},
+		async kill() {
+			await daemon.kill();
 			daemon = await startDaemon(dataDir, options);
 		},
 		async accepted() {
