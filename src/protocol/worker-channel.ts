@@ -17,11 +17,37 @@ const BUFFER_BYTES = 32 * 1024;
 /** Type and head length. */
 const FIXED_BYTES = 5;
 
-// Taken before any user code runs in the worker, which may replace globals.
+// User code shares the worker's process and may replace globals and their methods. Whatever is needed here is taken
+// before it runs and called by `apply`; and no iterator, `subarray` or `push` is used, because those can be replaced
+// too. One that came through would make garbage of the frames of every later call.
+// oxlint-disable typescript/unbound-method -- for that reason
+const { apply, getOwnPropertyDescriptor, getPrototypeOf } = Reflect;
 const { parse, stringify } = JSON;
+const { isArray } = Array;
+const { isFinite, isInteger } = Number;
+const { max, min } = Math;
+const { has } = Set.prototype;
+const OwnBytes = Uint8Array;
+const { set } = Uint8Array.prototype;
+const { encodeInto } = TextEncoder.prototype;
+const { decode } = TextDecoder.prototype;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const NOTHING = new Uint8Array(0);
+const [bufferOf, offsetOf, sizeOf] = [bytesGetter("buffer"), bytesGetter("byteOffset"), bytesGetter("byteLength")];
+
+function bytesGetter<Name extends "buffer" | "byteOffset" | "byteLength">(
+	name: Name,
+): (this: Uint8Array) => Uint8Array[Name] {
+	const { get } = getOwnPropertyDescriptor(getPrototypeOf(Uint8Array.prototype) as object, name) ?? {};
+	if (get === undefined) throw new Error(`a Uint8Array has no ${name}`);
+	return get as (this: Uint8Array) => Uint8Array[Name];
+}
+
+/** A view, as `subarray` makes it. */
+function part(bytes: Uint8Array, from: number, to: number): Uint8Array<ArrayBuffer> {
+	return new OwnBytes(apply(bufferOf, bytes, []) as ArrayBuffer, apply(offsetOf, bytes, []) + from, to - from);
+}
 
 export type ChannelPairs = ReadonlyArray<readonly [name: string, value: string]>;
 export type ChannelLogLevel = "debug" | "info" | "warn" | "error";
@@ -151,7 +177,7 @@ export class FrameWriter {
 	}
 
 	host(message: Exclude<HostMessage, InvokeMessage>): void {
-		this.#add(HOST_TYPES.indexOf(message.type), stringify(message), NOTHING);
+		this.#add(indexOf(HOST_TYPES, message.type), stringify(message), NOTHING);
 	}
 
 	invoke(call: number, source: InvokeSource, deadline: number): void {
@@ -162,10 +188,10 @@ export class FrameWriter {
 
 	worker(message: WorkerMessage): void {
 		if (message.type === "response") {
-			const head = `{"call":${message.call},"status":${message.status},"headers":${stringify(message.headers)}}`;
+			const head = `{"call":${message.call},"status":${message.status},"headers":${pairsJson(message.headers)}}`;
 			this.#add(RESPONSE_TYPE, head, message.body);
 		} else {
-			this.#add(WORKER_TYPE_BASE + WORKER_TYPES.indexOf(message.type), stringify(message), NOTHING);
+			this.#add(WORKER_TYPE_BASE + indexOf(WORKER_TYPES, message.type), stringify(bare(message)), NOTHING);
 		}
 	}
 
@@ -179,34 +205,36 @@ export class FrameWriter {
 
 	#cut(): void {
 		if (this.#used === 0) return;
-		this.#chunks.push(this.#buffer.subarray(0, this.#used));
-		this.#buffer = this.#buffer.subarray(this.#used);
+		this.#chunks[this.#chunks.length] = part(this.#buffer, 0, this.#used);
+		this.#buffer = part(this.#buffer, this.#used, apply(sizeOf, this.#buffer, []));
 		this.#used = 0;
 	}
 
 	#add(type: number, head: string, body: Uint8Array): void {
-		const copied = body.byteLength <= BODY_COPY_BYTES_MAX ? body.byteLength : 0;
+		const bodyBytes = apply(sizeOf, body, []);
+		const copied = bodyBytes <= BODY_COPY_BYTES_MAX ? bodyBytes : 0;
 		// One UTF-16 unit becomes at most three bytes.
 		const room = 4 + FIXED_BYTES + head.length * 3 + copied;
-		if (this.#buffer.byteLength - this.#used < room) {
+		if (apply(sizeOf, this.#buffer, []) - this.#used < room) {
 			this.#cut();
-			this.#buffer = new Uint8Array(Math.max(room, BUFFER_BYTES));
+			this.#buffer = new OwnBytes(max(room, BUFFER_BYTES));
 		}
 		const buffer = this.#buffer;
 		const start = this.#used;
 		const headAt = start + 4 + FIXED_BYTES;
-		const headLength = encoder.encodeInto(head, buffer.subarray(headAt)).written;
-		writeU32(buffer, start, FIXED_BYTES + headLength + body.byteLength);
+		const rest = part(buffer, headAt, apply(sizeOf, buffer, []));
+		const headLength = apply(encodeInto, encoder, [head, rest]).written;
+		writeU32(buffer, start, FIXED_BYTES + headLength + bodyBytes);
 		buffer[start + 4] = type;
 		writeU32(buffer, start + 5, headLength);
 		this.#used = headAt + headLength;
-		if (body.byteLength === 0) return;
+		if (bodyBytes === 0) return;
 		if (copied > 0) {
-			buffer.set(body, this.#used);
+			apply(set, buffer, [body, this.#used]);
 			this.#used += copied;
 		} else {
 			this.#cut();
-			this.#chunks.push(body);
+			this.#chunks[this.#chunks.length] = body;
 		}
 	}
 }
@@ -220,6 +248,7 @@ export class FrameReader {
 	readonly #length = new Uint8Array(4);
 	#lengthHas = 0;
 	#frame: Uint8Array | undefined;
+	#frameSize = 0;
 	#frameHas = 0;
 	#problem: string | undefined;
 
@@ -234,43 +263,45 @@ export class FrameReader {
 
 	/** Returns the problem, the first one for ever. */
 	push(chunk: Uint8Array): string | undefined {
+		const size = apply(sizeOf, chunk, []);
 		let at = 0;
-		while (at < chunk.byteLength && this.#problem === undefined) {
+		while (at < size && this.#problem === undefined) {
 			if (this.#frame !== undefined) {
-				const part = chunk.subarray(at, at + this.#frame.byteLength - this.#frameHas);
-				this.#frame.set(part, this.#frameHas);
-				this.#frameHas += part.byteLength;
-				at += part.byteLength;
-				if (this.#frameHas === this.#frame.byteLength) {
+				const takes = min(size - at, this.#frameSize - this.#frameHas);
+				apply(set, this.#frame, [part(chunk, at, at + takes), this.#frameHas]);
+				this.#frameHas += takes;
+				at += takes;
+				if (this.#frameHas === this.#frameSize) {
 					const whole = this.#frame;
 					this.#frame = undefined;
-					this.#deliver(whole, 0, whole.byteLength);
+					this.#deliver(whole, 0, this.#frameSize);
 				}
-			} else if (this.#lengthHas === 0 && chunk.byteLength - at >= 4) {
-				at = this.#begin(readU32(chunk, at), chunk, at + 4);
+			} else if (this.#lengthHas === 0 && size - at >= 4) {
+				at = this.#begin(readU32(chunk, at), chunk, at + 4, size);
 			} else {
 				this.#length[this.#lengthHas] = chunk[at] ?? 0;
 				this.#lengthHas += 1;
 				at += 1;
 				if (this.#lengthHas === 4) {
 					this.#lengthHas = 0;
-					at = this.#begin(readU32(this.#length, 0), chunk, at);
+					at = this.#begin(readU32(this.#length, 0), chunk, at, size);
 				}
 			}
 		}
 		return this.#problem;
 	}
 
-	#begin(length: number, chunk: Uint8Array, at: number): number {
+	#begin(length: number, chunk: Uint8Array, at: number, size: number): number {
 		if (length < FIXED_BYTES || length > CHANNEL_FRAME_BYTES_MAX) {
 			this.#problem = `a frame of ${length} bytes, where ${FIXED_BYTES} to ${CHANNEL_FRAME_BYTES_MAX} are possible`;
 			return at;
 		}
-		if (chunk.byteLength - at >= length) {
+		if (size - at >= length) {
 			this.#deliver(chunk, at, at + length);
 			return at + length;
 		}
-		this.#frame = new Uint8Array(length);
+		this.#frame = new OwnBytes(length);
+		this.#frameSize = length;
 		this.#frameHas = 0;
 		return at;
 	}
@@ -284,7 +315,7 @@ export class FrameReader {
 			return;
 		}
 		const bodyAt = headAt + headLength;
-		this.#problem = this.#onFrame(chunk[at] ?? 0, chunk.subarray(headAt, bodyAt), chunk.subarray(bodyAt, end));
+		this.#problem = this.#onFrame(chunk[at] ?? 0, part(chunk, headAt, bodyAt), part(chunk, bodyAt, end));
 	}
 }
 
@@ -334,9 +365,9 @@ export function readWorkerMessage(type: number, head: Uint8Array, body: Uint8Arr
 		case "log": {
 			const { level, metadata, at } = fields;
 			if (call !== undefined && !isU32(call)) return bad("call");
-			if (!LEVELS.has(level)) return bad("level");
+			if (!apply(has, LEVELS, [level])) return bad("level");
 			if (typeof message !== "string") return bad("message");
-			if (typeof at !== "number" || !Number.isFinite(at)) return bad("at");
+			if (typeof at !== "number" || !isFinite(at)) return bad("at");
 			return {
 				type: name,
 				call,
@@ -368,7 +399,7 @@ interface Fields {
 
 function readHead(head: Uint8Array): Fields | undefined {
 	try {
-		const value: unknown = parse(decoder.decode(head));
+		const value: unknown = parse(apply(decode, decoder, [head]));
 		return isObject(value) ? value : undefined;
 	} catch {
 		return undefined;
@@ -376,20 +407,43 @@ function readHead(head: Uint8Array): Fields | undefined {
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
-	return typeof value === "object" && value !== null && !Array.isArray(value);
+	return typeof value === "object" && value !== null && !isArray(value);
 }
 
 function isU32(value: unknown): value is number {
-	return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+	return typeof value === "number" && isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
 function isPairs(value: unknown): value is ChannelPairs {
-	if (!Array.isArray(value)) return false;
-	for (const pair of value as unknown[]) {
-		if (!Array.isArray(pair) || pair.length !== 2) return false;
+	if (!isArray(value)) return false;
+	for (let i = 0; i < value.length; i += 1) {
+		const pair: unknown = value[i];
+		if (!isArray(pair) || pair.length !== 2) return false;
 		if (typeof pair[0] !== "string" || typeof pair[1] !== "string") return false;
 	}
 	return true;
+}
+
+/** Of strings alone, because an inherited toJSON cannot change those. */
+function pairsJson(pairs: ChannelPairs): string {
+	let text = "[";
+	for (let i = 0; i < pairs.length; i += 1) {
+		const pair = pairs[i];
+		if (pair === undefined) continue;
+		text += `${i === 0 ? "" : ","}[${stringify(pair[0])},${stringify(pair[1])}]`;
+	}
+	return `${text}]`;
+}
+
+/** The same without what `Object.prototype.toJSON` would make of it. */
+function bare(message: WorkerMessage): object {
+	return { ...message, toJSON: undefined };
+}
+
+function indexOf<Type>(types: readonly Type[], type: Type): number {
+	let at = 0;
+	while (types[at] !== type) at += 1;
+	return at;
 }
 
 function textOr(value: unknown): string | undefined {

@@ -5,12 +5,18 @@
  */
 import type { AbortReason, ChannelLogLevel, InvokeMessage, RuntimeLimits, WorkerMessage } from "../protocol/index.ts";
 import {
+	bytesLength,
+	controllerAbort,
+	controllerSignal,
+	headersAppend,
+	headersSet,
 	OwnAbortController,
+	ownApply,
 	OwnDOMException,
-	OwnHeaders,
-	OwnPromise,
-	OwnRequest,
 	ownEncodeURIComponent,
+	OwnHeaders,
+	OwnRequest,
+	signalAborted,
 } from "./intrinsics.ts";
 import { createLineSink, type LineSink } from "./lines.ts";
 import type { Handler } from "./loader.ts";
@@ -58,7 +64,7 @@ export class Call {
 		this.id = message.call;
 		this.#message = message;
 		this.#deps = deps;
-		this.#signal = this.#controller.signal;
+		this.#signal = ownApply(controllerSignal, this.#controller, []);
 	}
 
 	/** Made for the first line, because most calls print none. */
@@ -71,12 +77,16 @@ export class Call {
 	}
 
 	abort(reason: AbortReason): void {
-		if (this.#signal.aborted) return;
-		this.#controller.abort(
+		if (this.#aborted) return;
+		const why =
 			reason === "timeout"
 				? new OwnDOMException("the attempt ran into its time limit", "TimeoutError")
-				: new OwnDOMException("the invocation was cancelled", "AbortError"),
-		);
+				: new OwnDOMException("the invocation was cancelled", "AbortError");
+		ownApply(controllerAbort, this.#controller, [why]);
+	}
+
+	get #aborted(): boolean {
+		return ownApply(signalAborted, this.#signal, []);
 	}
 
 	/** Runs the handler to its end and returns the message for the pool. Never rejects. */
@@ -93,7 +103,7 @@ export class Call {
 		}
 		this.#ended = true;
 		this.#sink?.end();
-		return this.#signal.aborted ? { type: "ended", call: this.id } : answer;
+		return this.#aborted ? { type: "ended", call: this.id } : answer;
 	}
 
 	#answer(result: Result): WorkerMessage {
@@ -110,22 +120,29 @@ export class Call {
 		const { method, path, query, headers, body, invocationId } = this.#message;
 		let url = `http://${this.#deps.functionName}.function.internal${path}`;
 		let mark = "?";
-		for (const [name, value] of query) {
-			url += `${mark}${ownEncodeURIComponent(name)}=${ownEncodeURIComponent(value)}`;
+		// No iterators, here and below: those of arrays may be replaced.
+		for (let i = 0; i < query.length; i += 1) {
+			const pair = query[i];
+			if (pair === undefined) continue;
+			url += `${mark}${ownEncodeURIComponent(pair[0])}=${ownEncodeURIComponent(pair[1])}`;
 			mark = "&";
 		}
 		const all = new OwnHeaders();
-		for (const [name, value] of headers) all.append(name, value);
-		all.set("x-invocation-id", invocationId);
-		const init: RequestInit = { method, headers: all, signal: this.#signal };
+		for (let i = 0; i < headers.length; i += 1) {
+			const pair = headers[i];
+			if (pair !== undefined) ownApply(headersAppend, all, [pair[0], pair[1]]);
+		}
+		ownApply(headersSet, all, ["x-invocation-id", invocationId]);
+		// Without a prototype: a property that user code gave to all objects must not become an option.
+		const init = { __proto__: null, method, headers: all, signal: this.#signal } as RequestInit;
 		// Fetch forbids a body for these two, and a handler that tests `request.body` wants null for an empty one.
-		if (body.byteLength > 0 && method !== "GET" && method !== "HEAD") init.body = body as Uint8Array<ArrayBuffer>;
+		if (ownApply(bytesLength, body, []) > 0 && method !== "GET" && method !== "HEAD")
+			init.body = body as Uint8Array<ArrayBuffer>;
 		return new OwnRequest(url, init);
 	}
 
 	#context(): HandlerContext {
 		const { invocationId, attempt, deadline } = this.#message;
-		const { limits, hold } = this.#deps;
 		const log =
 			(level: ChannelLogLevel): Log =>
 			(message, metadata) =>
@@ -136,17 +153,20 @@ export class Call {
 			deadline,
 			signal: this.#signal,
 			log: { debug: log("debug"), info: log("info"), warn: log("warn"), error: log("error") },
-			waitUntil: (work) => {
-				hold(1);
-				OwnPromise.resolve(work).then(
-					() => hold(-1),
-					(thrown: unknown) => {
-						const { message, stack } = describeThrown(thrown, limits.errorTextBytesMax);
-						this.sink.line("error", `work given to waitUntil failed: ${stack ?? message}`);
-						hold(-1);
-					},
-				);
-			},
+			waitUntil: (work) => void this.#outlast(work),
 		};
+	}
+
+	async #outlast(work: unknown): Promise<void> {
+		const { limits, hold } = this.#deps;
+		hold(1);
+		try {
+			await work;
+		} catch (thrown) {
+			const { message, stack } = describeThrown(thrown, limits.errorTextBytesMax);
+			this.sink.line("error", `work given to waitUntil failed: ${stack ?? message}`);
+		} finally {
+			hold(-1);
+		}
 	}
 }

@@ -3,9 +3,19 @@
  * are called. What goes to descriptors 1 and 2 by other ways still reaches the pool, by the pipes.
  */
 import type { ChannelLogLevel } from "../protocol/index.ts";
-import { OwnError, OwnMap, ownMonotonic, ownStringify } from "./intrinsics.ts";
+import {
+	ownApply,
+	OwnError,
+	OwnMap,
+	ownMonotonic,
+	ownNumber,
+	ownStringify,
+	ownTrunc,
+	stringIndexOf,
+	stringSlice,
+} from "./intrinsics.ts";
 import type { LineSink } from "./lines.ts";
-import { describeThrown } from "./text.ts";
+import { describeThrown, textOf } from "./text.ts";
 
 /** Bun's own formatter, given by main.ts. */
 export interface Inspector {
@@ -13,9 +23,10 @@ export interface Inspector {
 	table(rows: unknown, columns?: string[]): string;
 }
 
-const DIRECTIVE = /%[sdifjoOc%]/g;
-
-/** Text as console.log prints it. Never throws, whatever the getters of its arguments do. */
+/**
+ * Text as console.log prints it. Never throws, whatever the getters of its arguments do; and calls nothing that user
+ * code may have replaced, because then every later invocation's lines would pay for it.
+ */
 export function formatLine(args: readonly unknown[], inspector: Inspector): string {
 	const show = (value: unknown): string => {
 		if (typeof value === "string") return value;
@@ -25,31 +36,55 @@ export function formatLine(args: readonly unknown[], inspector: Inspector): stri
 			return `[cannot be shown: ${describeThrown(thrown, 256).message}]`;
 		}
 	};
-	const [first, ...rest] = args;
-	if (typeof first !== "string" || rest.length === 0) return args.map(show).join(" ");
-	const text = first.replace(DIRECTIVE, (directive) => {
-		if (directive === "%%") return "%";
-		if (rest.length === 0) return directive;
-		const value = rest.shift();
-		try {
-			switch (directive) {
-				case "%d":
-				case "%f":
-					return `${Number(value)}`;
-				case "%i":
-					return `${Math.trunc(Number(value))}`;
-				case "%j":
-					return ownStringify(value) ?? "undefined";
-				case "%c":
-					return "";
-				default:
-					return show(value);
+	const format = args[0];
+	let text = "";
+	let next = 0;
+	if (typeof format === "string" && args.length > 1) {
+		next = 1;
+		let from = 0;
+		for (let at = percentIn(format, 0); at >= 0; at = percentIn(format, from)) {
+			const directive = format[at + 1] ?? "";
+			text += ownApply(stringSlice, format, [from, at]);
+			from = at + 2;
+			if (directive === "%") text += "%";
+			else if (!isDirective(directive) || next >= args.length) text += `%${directive}`;
+			else {
+				text += filled(directive, args[next], show);
+				next += 1;
 			}
-		} catch {
-			return show(value);
 		}
-	});
-	return [text, ...rest.map(show)].join(" ");
+		text += ownApply(stringSlice, format, [from]);
+	}
+	for (; next < args.length; next += 1) text += next === 0 ? show(args[next]) : ` ${show(args[next])}`;
+	return text;
+}
+
+function percentIn(text: string, from: number): number {
+	return ownApply(stringIndexOf, text, ["%", from]);
+}
+
+function isDirective(directive: string): boolean {
+	return directive !== "" && ownApply(stringIndexOf, "sdifjoOc", [directive]) >= 0;
+}
+
+function filled(directive: string, value: unknown, show: (value: unknown) => string): string {
+	try {
+		switch (directive) {
+			case "d":
+			case "f":
+				return `${ownNumber(value)}`;
+			case "i":
+				return `${ownTrunc(ownNumber(value))}`;
+			case "j":
+				return ownStringify(value) ?? "undefined";
+			case "c":
+				return "";
+			default:
+				return show(value);
+		}
+	} catch {
+		return show(value);
+	}
 }
 
 /** Replaces the methods of the global console; `sink` answers with the one of the current call. */
@@ -101,7 +136,11 @@ export function captureConsole(target: Console, sink: () => LineSink, inspector:
 			timers.delete(label);
 		},
 		/** Bun's own: text without a line feed. */
-		write: (...args: unknown[]) => sink().write("info", args.map(String).join("")),
+		write: (...args: unknown[]) => {
+			let text = "";
+			for (let i = 0; i < args.length; i += 1) text += textOf(args[i]);
+			sink().write("info", text);
+		},
 	};
 	for (const [name, method] of Object.entries(methods)) {
 		Object.defineProperty(target, name, { value: method, writable: true, configurable: true, enumerable: true });

@@ -3,7 +3,17 @@
  * counted and reported once, when the attempt ends.
  */
 import type { ChannelLogLevel, LogMessage, RuntimeLimits } from "../protocol/index.ts";
-import { ownMonotonic, ownNow, ownParse, ownStringify } from "./intrinsics.ts";
+import {
+	ownApply,
+	ownMin,
+	ownMonotonic,
+	ownNow,
+	ownParse,
+	ownStringify,
+	stringIndexOf,
+	stringSlice,
+	stringStartsWith,
+} from "./intrinsics.ts";
 import { cutText } from "./text.ts";
 
 /** Lines outside of any call share one budget, which fills up again at this pace. */
@@ -47,7 +57,7 @@ export function createLineSink({ call, limits, send }: LineSinkOptions): LineSin
 	function line(level: ChannelLogLevel, text: string, metadata?: unknown): void {
 		if (call === undefined) {
 			const now = ownMonotonic();
-			left = Math.min(limits.logBytesPerAttemptMax, left + (now - filledAt) * REFILL_BYTES_PER_MS);
+			left = ownMin(limits.logBytesPerAttemptMax, left + (now - filledAt) * REFILL_BYTES_PER_MS);
 			filledAt = now;
 		}
 		if (left <= 0) {
@@ -64,27 +74,37 @@ export function createLineSink({ call, limits, send }: LineSinkOptions): LineSin
 
 	function write(level: ChannelLogLevel, text: string): void {
 		const all = unfinished[level] + text;
-		const lines = all.split("\n");
-		const last = lines.pop() ?? "";
-		for (const each of lines) line(level, each);
+		let from = 0;
+		for (let to = feedIn(all, from); to >= 0; to = feedIn(all, from)) {
+			line(level, ownApply(stringSlice, all, [from, to]));
+			from = to + 1;
+		}
+		const last = ownApply(stringSlice, all, [from]);
 		// Outside of a call nobody ends the sink, so nothing is held back there.
 		const keep = call !== undefined && !ended && last.length < limits.logLineBytesMax;
 		unfinished[level] = keep ? last : "";
 		if (!keep && last !== "") line(level, last);
 	}
 
+	function endLine(level: ChannelLogLevel): void {
+		if (unfinished[level] !== "") line(level, unfinished[level]);
+		unfinished[level] = "";
+	}
+
 	return {
 		line,
 		write,
 		end() {
-			for (const level of ["info", "error"] as const) {
-				if (unfinished[level] !== "") line(level, unfinished[level]);
-				unfinished[level] = "";
-			}
+			endLine("info");
+			endLine("error");
 			reportDropped();
 			ended = true;
 		},
 	};
+}
+
+function feedIn(text: string, from: number): number {
+	return ownApply(stringIndexOf, text, ["\n", from]);
 }
 
 /** Metadata as a plain object whose JSON text is within the bound; what cannot be JSON is said so. */
@@ -98,7 +118,10 @@ function readMetadata(
 		if (text.length > bytesMax) return { value: { metadataDropped: `${text.length} characters` }, bytes: 32 };
 		// A snapshot: the object may change, or answer differently, before it is sent.
 		const value = ownParse(text) as unknown;
-		return { value: text.startsWith("{") ? (value as Record<string, unknown>) : { value }, bytes: text.length };
+		return {
+			value: ownApply(stringStartsWith, text, ["{"]) ? (value as Record<string, unknown>) : { value },
+			bytes: text.length,
+		};
 	} catch {
 		return { value: { metadataDropped: "it cannot be written as JSON" }, bytes: 48 };
 	}

@@ -18,7 +18,7 @@ import {
 } from "../protocol/index.ts";
 import { Call, type CallDependencies } from "./call.ts";
 import { captureConsole } from "./console.ts";
-import { OwnMap } from "./intrinsics.ts";
+import { decoderDecode, firstOf, ownApply, OwnMap, OwnTextDecoder } from "./intrinsics.ts";
 import { createLineSink, type LineSink } from "./lines.ts";
 import { loadBundle } from "./loader.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
@@ -34,8 +34,12 @@ const nextTick = process.nextTick.bind(process);
 const { inspect, pathToFileURL, peek } = Bun;
 
 const scope = new AsyncLocalStorage<Call>();
+// Bound now, because user code has the class too.
+const inScope = scope.run.bind(scope) as <Value>(call: Call, run: () => Value) => Value;
+const callOf = scope.getStore.bind(scope);
 const readWhole = createReadWhole({ sizeOf: estimateShallowMemoryUsageOf, peek });
 const calls = new OwnMap<number, Call>();
+const decoder = new OwnTextDecoder();
 /** Work of `waitUntil` that is not done. */
 let held = 0;
 let stopping = false;
@@ -55,13 +59,18 @@ function invoke(message: InvokeMessage): void {
 	if (deps === undefined) throw new Error("invoked before ready");
 	const call = new Call(message, deps);
 	calls.set(call.id, call);
-	void scope
-		.run(call, () => call.run())
-		.then((answer) => {
-			calls.delete(call.id);
-			send(answer);
-			endIfDone();
-		});
+	void finish(
+		call,
+		inScope(call, () => call.run()),
+	);
+}
+
+/** Awaited, not chained: `then` may be another by now. */
+async function finish(call: Call, running: Promise<WorkerMessage>): Promise<void> {
+	const answer = await running;
+	calls.delete(call.id);
+	send(answer);
+	endIfDone();
 }
 
 async function init(message: InitMessage): Promise<void> {
@@ -97,7 +106,7 @@ async function init(message: InitMessage): Promise<void> {
 }
 
 function captureOutput(): void {
-	const sink = (): LineSink => scope.getStore()?.sink ?? outside;
+	const sink = (): LineSink => callOf()?.sink ?? outside;
 	captureConsole(console, sink, {
 		inspect: (value, options) => inspect(value, { colors: false, ...options }),
 		table: (rows, columns) => inspect.table(rows as object, columns, { colors: false }).trimEnd(),
@@ -113,7 +122,7 @@ function captureOutput(): void {
 			const made = new Writable({
 				decodeStrings: false,
 				write(chunk: string | Uint8Array, _encoding, done) {
-					sink().write(level, typeof chunk === "string" ? chunk : new TextDecoder().decode(chunk));
+					sink().write(level, typeof chunk === "string" ? chunk : ownApply(decoderDecode, decoder, [chunk]));
 					done();
 				},
 			});
@@ -127,8 +136,8 @@ function captureUncaught(errorTextBytesMax: number): void {
 	const report = (kind: string) => (thrown: unknown) => {
 		const { message, stack } = describeThrown(thrown, errorTextBytesMax);
 		// Bun gives no async context to a rejection; where one call is aboard, it is that one's.
-		const only = calls.size === 1 ? calls.values().next().value : undefined;
-		const call = scope.getStore() ?? only;
+		const only = calls.size === 1 ? firstOf(calls) : undefined;
+		const call = callOf() ?? only;
 		(call?.sink ?? outside).line("error", `${kind}: ${stack ?? message}`);
 		send({ type: "tainted", message: `${kind}: ${message}` });
 	};

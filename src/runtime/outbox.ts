@@ -1,6 +1,6 @@
 /** Frames to the pool: those of one turn leave in one write, and what the kernel does not take waits for room. */
 import { FrameWriter, type WorkerMessage } from "../protocol/index.ts";
-import { ownQueueMicrotask } from "./intrinsics.ts";
+import { bytesBuffer, bytesLength, bytesOffset, ownApply, ownQueueMicrotask, OwnUint8Array } from "./intrinsics.ts";
 
 export interface OutboxSocket {
 	/** How many bytes were taken; negative where the socket is closed. */
@@ -23,18 +23,17 @@ export function createOutbox(socket: OutboxSocket, nextTick: (callback: () => vo
 
 	function flush(): void {
 		scheduled = false;
-		if (!writer.empty) waiting.push(...writer.take());
+		if (!writer.empty) waiting = joined(waiting, writer.take());
 		let written = 0;
-		for (const chunk of waiting) {
+		for (; written < waiting.length; written += 1) {
+			const chunk = waiting[written];
+			if (chunk === undefined) continue;
 			const count = socket.write(chunk);
-			if (count >= chunk.byteLength) {
-				written += 1;
-				continue;
-			}
-			if (count > 0) waiting[written] = chunk.subarray(count);
+			if (count >= ownApply(bytesLength, chunk, [])) continue;
+			if (count > 0) waiting[written] = restOf(chunk, count);
 			break;
 		}
-		if (written > 0) waiting = waiting.slice(written);
+		if (written > 0) waiting = joined(waiting, [], written);
 		if (waiting.length === 0) onEmpty?.();
 	}
 
@@ -52,4 +51,17 @@ export function createOutbox(socket: OutboxSocket, nextTick: (callback: () => vo
 			flush();
 		},
 	};
+}
+
+/** `first` from `from` on, then `second`; without the iterators that user code may have replaced. */
+function joined(first: readonly Uint8Array[], second: readonly Uint8Array[], from = 0): Uint8Array[] {
+	const all: Uint8Array[] = [];
+	for (let i = from; i < first.length; i += 1) all[all.length] = first[i] as Uint8Array;
+	for (let i = 0; i < second.length; i += 1) all[all.length] = second[i] as Uint8Array;
+	return all;
+}
+
+function restOf(chunk: Uint8Array, from: number): Uint8Array {
+	const size = ownApply(bytesLength, chunk, []);
+	return new OwnUint8Array(ownApply(bytesBuffer, chunk, []), ownApply(bytesOffset, chunk, []) + from, size - from);
 }

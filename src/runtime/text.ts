@@ -1,5 +1,15 @@
 /** Text of anything, within a bound: what was thrown, what was returned. Nothing here throws. */
-import { OwnTextEncoder, OwnUint8Array, ownIsArray, ownKeys, ownString } from "./intrinsics.ts";
+import {
+	encoderEncodeInto,
+	ownApply,
+	ownIsArray,
+	ownKeys,
+	ownPrototypeOf,
+	ownString,
+	OwnTextEncoder,
+	OwnUint8Array,
+	stringSlice,
+} from "./intrinsics.ts";
 
 const CUT_MARK = " … [cut]";
 const encoder = new OwnTextEncoder();
@@ -8,8 +18,8 @@ const encoder = new OwnTextEncoder();
 export function cutText(text: string, bytesMax: number): string {
 	// One UTF-16 unit is at most three bytes, so most texts need no counting.
 	if (text.length * 3 <= bytesMax) return text;
-	const { read } = encoder.encodeInto(text, new OwnUint8Array(bytesMax));
-	return read < text.length ? text.slice(0, read) + CUT_MARK : text;
+	const { read } = ownApply(encoderEncodeInto, encoder, [text, new OwnUint8Array(bytesMax)]);
+	return read < text.length ? ownApply(stringSlice, text, [0, read]) + CUT_MARK : text;
 }
 
 export interface ThrownText {
@@ -41,12 +51,10 @@ export function describeThrown(thrown: unknown, bytesMax: number): ThrownText {
 	if (typeof thrown !== "object" || thrown === null) {
 		return { name: undefined, message: cutText(`thrown: ${textOf(thrown)}`, bytesMax), stack: undefined };
 	}
-	const [name, message, stack, cause] = [
-		peek(thrown, "name"),
-		peek(thrown, "message"),
-		peek(thrown, "stack"),
-		peek(thrown, "cause"),
-	];
+	const name = peek(thrown, "name");
+	const message = peek(thrown, "message");
+	const stack = peek(thrown, "stack");
+	const cause = peek(thrown, "cause");
 	let trace = typeof stack === "string" ? stack : undefined;
 	if (trace !== undefined && cause !== undefined && cause !== null) {
 		const under = typeof cause === "object" ? (peek(cause, "stack") ?? peek(cause, "message")) : cause;
@@ -68,11 +76,13 @@ export function describeValue(value: unknown): string {
 	if (typeof value !== "object") return `the ${typeof value} ${textOf(value)}`;
 	try {
 		if (ownIsArray(value)) return `an array of ${value.length}`;
-		const prototype = Object.getPrototypeOf(value) as { constructor?: { name?: unknown } } | null;
+		const prototype = ownPrototypeOf(value) as { constructor?: { name?: unknown } } | null;
 		const name = prototype?.constructor?.name;
 		const kind = typeof name === "string" && name !== "Object" && name !== "" ? `an instance of ${name}` : "an object";
-		const keys = ownKeys(value).slice(0, 5);
-		return cutText(keys.length === 0 ? kind : `${kind} with ${keys.join(", ")}`, 512);
+		const keys = ownKeys(value);
+		let text = kind;
+		for (let i = 0; i < keys.length && i < 5; i += 1) text += `${i === 0 ? " with " : ", "}${keys[i]}`;
+		return cutText(text, 512);
 	} catch {
 		return "an object that cannot be read";
 	}
