@@ -14,12 +14,20 @@ import {
 const CUT_MARK = " … [cut]";
 const encoder = new OwnTextEncoder();
 
-/** At most `bytesMax` bytes of UTF-8 (and the mark). */
+/** Its UTF-8 bytes. Within the bound, or whoever bounds the text again would cut the mark. */
+const CUT_MARK_BYTES = 10;
+
+/** At most `bytesMax` bytes of UTF-8, the mark included. */
 export function cutText(text: string, bytesMax: number): string {
 	// One UTF-16 unit is at most three bytes, so most texts need no counting.
 	if (text.length * 3 <= bytesMax) return text;
-	const { read } = ownApply(encoderEncodeInto, encoder, [text, new OwnUint8Array(bytesMax)]);
-	return read < text.length ? ownApply(stringSlice, text, [0, read]) + CUT_MARK : text;
+	if (unitsWithin(text, bytesMax) === text.length) return text;
+	return ownApply(stringSlice, text, [0, unitsWithin(text, bytesMax - CUT_MARK_BYTES)]) + CUT_MARK;
+}
+
+/** How many UTF-16 units of it fit into so many bytes. */
+function unitsWithin(text: string, bytes: number): number {
+	return ownApply(encoderEncodeInto, encoder, [text, new OwnUint8Array(bytes)]).read;
 }
 
 export interface ThrownText {
