@@ -10,12 +10,12 @@
  */
 import type { WorkerRecord } from "../core/contracts.ts";
 import type { Environment } from "../core/environment.ts";
-import { EngineError } from "../core/errors.ts";
 import type { Outcome } from "../core/invocation.ts";
 import type { AttemptSpec, Pool, PoolEvents, ReadyReport, Slot, SlotNeed, WorkerSpec } from "./contract.ts";
 import { Demand } from "./demand.ts";
 import { createMemoryReader, type ReadMemory } from "./memory.ts";
 import { createSpawner, type HostVariables, type SpawnWorker } from "./process.ts";
+import { Proving } from "./proving.ts";
 import { WorkerSlot } from "./slot.ts";
 import { Starts } from "./starts.ts";
 import { Stopping } from "./stopping.ts";
@@ -52,6 +52,7 @@ class WorkerPool implements Pool {
 	readonly #demand: Demand;
 	readonly #starts: Starts;
 	readonly #supply: Supply;
+	readonly #proving: Proving;
 	readonly #watch: Watch;
 	#stopping: Stopping | undefined;
 
@@ -63,7 +64,9 @@ class WorkerPool implements Pool {
 		this.#demand = new Demand({
 			clock,
 			supply: () => {
-				if (this.#stopping === undefined) this.#supply.look();
+				if (this.#stopping !== undefined) return;
+				this.#proving.look();
+				this.#supply.look();
 			},
 			capacity: (functionId) => events.capacity(functionId),
 		});
@@ -81,6 +84,11 @@ class WorkerPool implements Pool {
 			versions: this.#versions,
 			demand: this.#demand,
 			starts: this.#starts,
+		});
+		this.#proving = new Proving({
+			maxWorkersTotal,
+			live: this.#live,
+			makeRoom: (spec) => this.#supply.makeRoom(spec),
 		});
 	}
 
@@ -106,15 +114,12 @@ class WorkerPool implements Pool {
 	}
 
 	prove(spec: WorkerSpec): Promise<ReadyReport> {
-		if (this.#stopping !== undefined) {
-			return Promise.reject(new EngineError("SHUTTING_DOWN", "the daemon is stopping; deploy again when it is back"));
-		}
-		const version = this.#versions.of(spec);
-		const proven = version.workers.find((worker) => worker.serving && !worker.silent);
-		if (proven !== undefined) return Promise.resolve({ config: version.config, readyMs: proven.readyMs });
-		// The active version must not have to end for the new one to be tried, so this start asks for no room.
-		if (this.#live.size >= this.#deps.maxWorkersTotal) this.#supply.makeRoom(spec);
-		return this.#starts.prove(version);
+		return this.#proving.prove(spec, () => {
+			const version = this.#versions.of(spec);
+			const proven = version.workers.find((worker) => worker.serving && !worker.silent);
+			if (proven !== undefined) return Promise.resolve({ config: version.config, readyMs: proven.readyMs });
+			return this.#starts.prove(version);
+		});
 	}
 
 	activate(spec: WorkerSpec): void {
@@ -149,6 +154,7 @@ class WorkerPool implements Pool {
 	stop(drainMs: number): Promise<void> {
 		if (this.#stopping === undefined) {
 			this.#demand.stop();
+			this.#proving.stop();
 			this.#starts.stop(this.#versions.all());
 			this.#stopping = new Stopping(this.#deps.environment.clock, this.#live);
 		}
@@ -171,7 +177,10 @@ class WorkerPool implements Pool {
 	}
 
 	#freed(worker: Worker): void {
-		if (this.#demand.size === 0) return;
+		if (this.#demand.size === 0) {
+			if (this.#proving.waits && worker.load === 0) this.#demand.soon();
+			return;
+		}
 		if (this.#demand.has(worker.spec.key)) this.#demand.tell(worker.spec);
 		if (worker.load > 0) return;
 		if (worker.held) this.#demand.later(HELD_EMPTY_MS);

@@ -74,6 +74,48 @@ test("prove reports the config, keeps the worker WARM, and may exceed maxWorkers
 	await harness.end();
 });
 
+test("many proofs at once: never more than one process over maxWorkersTotal, and each is proven", async () => {
+	const harness = createPoolHarness({ maxWorkersTotal: 3 });
+	let most = 0;
+	const look = (): number => (most = Math.max(most, harness.processes.living.length));
+	const proofs = Array.from({ length: 20 }, (_, i) =>
+		harness.pool.prove(spec({}, `f${i}`)).then((report) => {
+			look();
+			return report;
+		}),
+	);
+	for (let turn = 0; turn < 200; turn += 1) {
+		await settled();
+		look();
+	}
+	assert.equal((await Promise.all(proofs)).length, 20);
+	assert.equal(most, 4);
+	assert.equal(harness.processes.all.length, 20);
+	await harness.end();
+});
+
+test("a proof that waits for room while all workers are busy goes on when one is idle, and is refused at a stop", async () => {
+	const harness = createPoolHarness({ maxWorkersTotal: 1 });
+	const running = await harness.run(spec({}, "busy"), "a");
+	harness.processes.habits.ready = false;
+	const first = harness.pool.prove(spec({}, "f1"));
+	const second = harness.pool.prove(spec({}, "f2"));
+	await settled();
+	assert.equal(harness.processes.living.length, 2, "one more than allowed, not two");
+	harness.worker(running.slot).answers("a");
+	await settled();
+	await settled();
+	assert.equal(harness.processes.all.length, 3, "the idle worker has made room");
+	harness.processes.all[1]?.saysReady();
+	harness.processes.all[2]?.saysReady();
+	await Promise.all([first, second]);
+	const third = assert.rejects(Promise.all(["f3", "f4", "f5"].map((name) => harness.pool.prove(spec({}, name)))), {
+		code: "SHUTTING_DOWN",
+	});
+	await harness.end();
+	await third;
+});
+
 test("at most four starts are under way at once", async () => {
 	const harness = createPoolHarness();
 	harness.processes.habits.ready = false;
