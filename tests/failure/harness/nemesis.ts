@@ -56,9 +56,15 @@ export function schedule(seed: number, options: ScheduleOptions): Step[] {
 	});
 }
 
-/** Carries out the schedule; the daemon runs when it resolves. */
-export async function unleash(steps: readonly Step[], subject: Subject, history: History): Promise<void> {
+/** Carries out the schedule; the daemon runs when it resolves. The signal is that of a test that ran out of time. */
+export async function unleash(
+	steps: readonly Step[],
+	subject: Subject,
+	history: History,
+	signal?: AbortSignal,
+): Promise<void> {
 	for (const step of steps) {
+		signal?.throwIfAborted();
 		await sleep(step.afterMs);
 		await strike(step, subject, history);
 	}

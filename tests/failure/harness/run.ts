@@ -39,7 +39,7 @@ export interface RunResult {
 	readonly history: History;
 }
 
-export async function faultRun(f: Pick<Fault, "seed" | "record">, options: RunOptions): Promise<RunResult> {
+export async function faultRun(f: Pick<Fault, "seed" | "record" | "context">, options: RunOptions): Promise<RunResult> {
 	await using subject = new Subject(options);
 	const { plans, title, steps } = options;
 	const functions = Object.fromEntries(plans.map(({ name, facts }) => [name, facts]));
@@ -55,7 +55,9 @@ export async function faultRun(f: Pick<Fault, "seed" | "record">, options: RunOp
 		...(options.clients && { clients: options.clients }),
 	});
 	try {
-		await (typeof steps === "function" ? steps({ subject, history, driver }) : unleash(steps, subject, history));
+		await (typeof steps === "function"
+			? steps({ subject, history, driver })
+			: unleash(steps, subject, history, f.context.signal));
 	} finally {
 		await driver.stop();
 	}
