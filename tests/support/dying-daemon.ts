@@ -1,6 +1,7 @@
 /**
  * A daemon that kills itself (SIGKILL) at a named point: DIE_AT="settle.committed:3" is the third time it gets there.
- * Without it, it goes on. Takes the flags of `serve` that tests/support/daemon.ts passes.
+ * With DIE_ARMED=1 it counts only from SIGUSR2 on, and says `armed` in its log then; without DIE_AT it goes on. Takes the
+ * flags of `serve` that tests/support/daemon.ts passes.
  */
 import { parseArgs } from "node:util";
 import { LIMITS } from "../../src/core/limits.ts";
@@ -11,6 +12,7 @@ const { values } = parseArgs({
 });
 const [point, count] = (process.env["DIE_AT"] ?? "").split(":");
 let left = Number(count ?? 1);
+let armed = process.env["DIE_ARMED"] === undefined;
 
 const system = systemEnvironment(systemLogger("info"));
 // KEEPER_MS: how often the data folder is looked at, instead of once a second.
@@ -24,12 +26,16 @@ const environment = {
 	},
 	probe: {
 		hit(name: string): void {
-			if (name !== point) return;
+			if (name !== point || !armed) return;
 			left -= 1;
 			if (left === 0) process.kill(process.pid, "SIGKILL");
 		},
 	},
 };
+process.once("SIGUSR2", () => {
+	armed = true;
+	environment.logger.info({}, "armed");
+});
 const http = httpSource({ port: 0, environment });
 const socketPath = values.socket ?? "";
 const engine = createEngine({

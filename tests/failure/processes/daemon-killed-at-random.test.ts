@@ -1,7 +1,7 @@
 /** kill -9 of the daemon at any moment, under eight clients, again and again. */
 import { cpus, loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fault, type Fault } from "../fault.ts";
+import { fault } from "../fault.ts";
 import { schedule } from "../harness/nemesis.ts";
 import { standardPlans } from "../harness/plans.ts";
 import { faultRun } from "../harness/run.ts";
@@ -9,7 +9,7 @@ import { faultRun } from "../harness/run.ts";
 /** Promised on a machine that is not busy with other things; a busy one is given as much more as it is busy. */
 const BOOT_MS_MAX = 3_000;
 
-function checkBoots(f: Fault, bootsMs: readonly number[]): void {
+function checkBoots(bootsMs: readonly number[]): void {
 	const busy = Math.max(1, (loadavg()[0] ?? 0) / cpus().length);
 	const slowest = Math.max(...bootsMs);
 	if (slowest <= BOOT_MS_MAX * busy) return;
@@ -26,7 +26,7 @@ fault(
 		const count = f.runs(5, 200);
 		const steps = schedule(f.seed, { count, minMs: 50, maxMs: 2_000, kinds: ["kill daemon"] });
 		const { bootsMs } = await faultRun(f, { title: "A1", plans: standardPlans(), steps });
-		checkBoots(f, bootsMs);
+		checkBoots(bootsMs);
 	},
 );
 
@@ -52,7 +52,7 @@ fault(
 				}
 			},
 		});
-		checkBoots(f, bootsMs);
+		checkBoots(bootsMs);
 		const states = Object.keys(verdict.ends);
 		if (states.join() !== "succeeded") throw new Error(`all succeed, got ${JSON.stringify(verdict.ends)}`);
 	},
