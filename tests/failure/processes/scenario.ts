@@ -113,6 +113,7 @@ const unfinished = new Set<string>();
 let wake = (): void => undefined;
 const queue: Queue = new Queue({
 	database: folder.queue,
+	disk: folder.queueDisk,
 	environment,
 	slots: { isStuck: () => false, reserve: () => ({ worker: "w1", cold: false, release: () => undefined }) },
 	names: {
