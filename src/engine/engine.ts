@@ -161,6 +161,7 @@ class RunningEngine implements EngineHandle {
 		await parts.maintenance.stop();
 		await parts.deployer.idle();
 		await parts.pool.stop(drainMs);
+		await this.#endDaemonised(parts.folder);
 		await removeLeftovers(parts.folder.paths.tmp, this.#environment);
 		parts.queue.close();
 		parts.waiters.abandon();
@@ -175,6 +176,15 @@ class RunningEngine implements EngineHandle {
 		await parts.logs.close();
 		await parts.folder.keeper.stop();
 		parts.folder.close();
+	}
+
+	/** The workers are gone, with their children; what a function made a daemon of itself is found as after a kill. */
+	async #endDaemonised(folder: DataFolder): Promise<void> {
+		try {
+			await sweepOrphans(folder.instanceId);
+		} catch (error) {
+			this.#environment.logger.warn({ error: messageOf(error) }, "processes that functions started do not end");
+		}
 	}
 
 	/** Fail-stop: the store cannot be trusted to take another write. */
