@@ -16,7 +16,7 @@ import { newId } from "../core/ids.ts";
 import { LIMITS } from "../core/limits.ts";
 import { checkEventType, checkFunctionName, checkScheduleName, checkVersionName } from "../core/names.ts";
 import type { Pool } from "../pool/index.ts";
-import type { BundleStore, FunctionStore, ScheduleDraft } from "../store/index.ts";
+import type { BundleStore, FunctionStore, ScheduleDraft, VersionRow } from "../store/index.ts";
 import { build, readBundle, type Built } from "./build.ts";
 import type { FunctionEntry, Registry, VersionEntry } from "./registry.ts";
 
@@ -93,30 +93,31 @@ export class Deployer {
 		const version = request.version ?? nextVersion(entry);
 		await bundles.store(entry.functionId, version, built.bytes, built.sourcemap);
 		environment.probe.hit("deploy.bundle_stored", entry.name);
-		let config: FunctionConfig;
+		let row: VersionRow;
 		let readyMs: number;
 		try {
 			const spec = registry.specOf(entry, version, sha256, {});
 			const report = await this.#deps.pool.prove(spec);
 			readyMs = report.readyMs;
-			config = checkConfig(report.config);
+			const config = checkConfig(report.config);
 			// Refuses layers that contradict each other, before anything is written.
 			registry.specOf(entry, version, sha256, config);
+			row = store.insertVersion({
+				function: entry.id,
+				version,
+				sha256,
+				bytes: built.bytes.byteLength,
+				config,
+				createdAt: environment.clock.now(),
+			});
 		} catch (error) {
 			// Its worker, if it came so far, is of no use.
 			if (entry.active === undefined) this.#deps.pool.recycle(entry.functionId);
 			else this.#deps.pool.activate(entry.active.spec);
-			await bundles.discard(entry.functionId, version);
+			// Left there, it would keep other bytes from being this version. Where a row may have been written, it must stay.
+			if (!isOutcomeUnknown(error)) await bundles.discard(entry.functionId, version);
 			throw error;
 		}
-		const row = store.insertVersion({
-			function: entry.id,
-			version,
-			sha256,
-			bytes: built.bytes.byteLength,
-			config,
-			createdAt: environment.clock.now(),
-		});
 		environment.probe.hit("deploy.version_committed", entry.name);
 		return this.#switch(registry.addVersion(row), "deploy", { created: true, buildMs, readyMs });
 	}
@@ -203,6 +204,12 @@ export class Deployer {
 			`function ${entry.name} has no version before the active one; nothing to roll back to`,
 		);
 	}
+}
+
+/** The store failed in a way after which the next start finds out what was written. */
+function isOutcomeUnknown(error: unknown): boolean {
+	if (!(error instanceof EngineError)) return false;
+	return error.code === "IO_ERROR" || error.code === "DATA_CORRUPT" || error.code === "STORE_ERROR";
 }
 
 /** The expression and the zone, in the characters of a name: "0 9 * * 1" in UTC is 0-9-x-x-1-UTC. */

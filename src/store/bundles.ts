@@ -85,14 +85,21 @@ export class BundleStore {
 	/** Takes back a bundle whose version was not committed, e.g. because it does not load. */
 	async discard(functionId: string, version: string): Promise<void> {
 		const folder = this.#folder(functionId, version);
-		const aside = join(await this.#temporary(), "discarded");
 		try {
-			// Away at once, so that a store of the same version meets no half-removed folder.
-			await rename(folder, aside);
+			const temporary = await this.#temporary();
+			try {
+				// Away at once, so that a store of the same version meets no half-removed folder.
+				await rename(folder, join(temporary, "discarded"));
+			} finally {
+				await rm(temporary, { recursive: true, force: true });
+			}
 		} catch (error) {
-			if (errnoOf(error) !== "ENOENT") throw mapStoreError(error, `removing ${folder}`);
+			const code = errnoOf(error);
+			if (code === "ENOENT") return;
+			// A full disk has no room to put it aside first.
+			if (code !== "ENOSPC" && code !== "EDQUOT") throw mapStoreError(error, `removing ${folder}`);
+			await rm(folder, { recursive: true, force: true });
 		}
-		await rm(resolve(aside, ".."), { recursive: true, force: true });
 	}
 
 	/** Removes every folder that no version row knows; for boot, before anything is stored. Returns how many. */

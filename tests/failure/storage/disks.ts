@@ -79,6 +79,9 @@ export function tmpfsDisk(bytes: number): Disk {
 	return diskAt(mount(home, ["-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs"]));
 }
 
+/** Processes that keep a disk busy, by a path on it: ended before it is unmounted, where their test failed half way. */
+export const usersOfDisks = new Set<{ readonly path: string; readonly end: () => void }>();
+
 interface Mounted extends Disposable {
 	readonly path: string;
 }
@@ -89,6 +92,7 @@ function mount(home: string, what: readonly string[]): Mounted {
 	let there = false;
 	const away = (): void => {
 		process.off("exit", away);
+		for (const user of [...usersOfDisks]) if (user.path.startsWith(path)) user.end();
 		if (there) unmount(path);
 		there = false;
 		rmSync(home, { recursive: true, force: true });

@@ -6,12 +6,14 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { cpSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { after } from "node:test";
 import { createClient, ClientError, type Client } from "../../../src/sources/client.ts";
 import { startDaemon, type Daemon, type DaemonOptions } from "../../support/daemon.ts";
 import { seededRandom } from "../../support/seed.ts";
 import { tempFolder, type TempFolder } from "../../support/temp-folder.ts";
 import { waitFor } from "../../support/wait-for.ts";
+import { usersOfDisks } from "./disks.ts";
 
 const LEDGER = join(import.meta.dirname, "../../functions/ledger.ts");
 
@@ -24,10 +26,15 @@ export interface Prepared {
 	/** For sockets: on the machine's own disk, and short. */
 	readonly folder: TempFolder;
 	/** A copy of it at `path`. */
-	copyTo(path: string): string;
+	copyTo(path: string, options?: { readonly ballast?: boolean }): string;
 	/** A daemon on a data folder, with a socket outside of it. */
 	start(dataDir: string, options?: DaemonOptions): Promise<Daemon>;
 }
+
+// A test that fails half way leaves its daemon running, and the file would wait for it.
+after(() => {
+	for (const user of usersOfDisks) user.end();
+});
 
 let shared: Promise<Prepared> | undefined;
 
@@ -42,20 +49,25 @@ async function make(): Promise<Prepared> {
 	process.once("exit", () => folder[Symbol.dispose]());
 	const dataDir = join(folder.path, "prepared");
 	let count = 0;
-	const start = (at: string, options: DaemonOptions = {}): Promise<Daemon> =>
-		startDaemon(at, {
+	const start = async (at: string, options: DaemonOptions = {}): Promise<Daemon> => {
+		const daemon = await startDaemon(at, {
 			socketPath: join(folder.path, `${(count += 1)}.sock`),
 			...options,
 			env: { ...SMALL_DISK, ...options.env },
 		});
+		const user = { path: at, end: () => void daemon.process.kill("SIGKILL") };
+		usersOfDisks.add(user);
+		daemon.process.once("exit", () => usersOfDisks.delete(user));
+		return daemon;
+	};
 	const daemon = await start(dataDir);
 	await daemon.client.call("functions.deploy", { function: "ledger", path: LEDGER, build: true, register: true });
 	assert.equal(await daemon.stop(), 0);
 	return {
 		dataDir,
 		folder,
-		copyTo(path) {
-			cpSync(dataDir, path, { recursive: true });
+		copyTo(path, { ballast = true } = {}) {
+			cpSync(dataDir, path, { recursive: true, filter: (file) => ballast || basename(file) !== "ballast" });
 			// It was there long before the fault.
 			execFileSync("sync", ["-f", path]);
 			return path;
