@@ -51,7 +51,7 @@ export interface AssembleDeps {
 
 export function assemble(deps: AssembleDeps): Parts {
 	const { options, environment, folder, bunPath, startedAt, draining, broken } = deps;
-	const store = new FunctionStore(folder.metadata);
+	const store = new FunctionStore(folder.metadata, broken);
 	const bundles = new BundleStore(folder.paths);
 	const logs = new LogStore({ database: folder.logs, folder: folder.paths.logs, environment });
 	const waiters = new Waiters();

@@ -34,16 +34,19 @@ import {
 	type VersionDraft,
 	type VersionRow,
 } from "./metadata-rows.ts";
-import { mapStoreError } from "./store-errors.ts";
+import { isFailStop, mapStoreError } from "./store-errors.ts";
 
 export class FunctionStore {
 	readonly #database: Database;
 	readonly #statements: MetadataStatements;
 	readonly #count: CommitCount;
+	readonly #broken: (error: EngineError) => void;
 
-	constructor(metadata: Database) {
+	/** `broken` is told of an error after which nobody knows what is on the disk. */
+	constructor(metadata: Database, broken: (error: EngineError) => void = () => undefined) {
 		this.#database = metadata;
 		this.#count = new CommitCount(metadata);
+		this.#broken = broken;
 		this.#statements = prepareMetadataStatements(metadata);
 	}
 
@@ -266,7 +269,7 @@ export class FunctionStore {
 			this.#count.committed();
 			return answer;
 		} catch (error) {
-			throw mapStoreError(error, "writing metadata.db");
+			throw this.#failed(error, "writing metadata.db");
 		}
 	}
 
@@ -274,8 +277,15 @@ export class FunctionStore {
 		try {
 			return this.#database.transaction(work).deferred();
 		} catch (error) {
-			throw mapStoreError(error, "reading metadata.db");
+			throw this.#failed(error, "reading metadata.db");
 		}
+	}
+
+	/** Fail-stop: a commit whose fsync failed may be there at the next start, so what memory says may be wrong. */
+	#failed(error: unknown, doing: string): EngineError {
+		const mapped = mapStoreError(error, doing);
+		if (mapped !== error && isFailStop(mapped)) this.#broken(mapped);
+		return mapped;
 	}
 }
 

@@ -25,6 +25,11 @@ export function mapStoreError(error: unknown, doing?: string): EngineError {
 	});
 }
 
+/** After it nobody knows what is on the disk, so the daemon ends. */
+export function isFailStop({ code }: EngineError): boolean {
+	return code === "IO_ERROR" || code === "DATA_CORRUPT";
+}
+
 /** The `code` of an error of SQLite or Node, e.g. "SQLITE_FULL" or "ENOENT". */
 export function errnoOf(error: unknown): string | undefined {
 	if (!(error instanceof Error) || !("code" in error)) return undefined;

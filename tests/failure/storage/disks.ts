@@ -13,13 +13,14 @@ import {
 	existsSync,
 	mkdirSync,
 	mkdtempSync,
+	readFileSync,
 	rmSync,
 	statfsSync,
 	truncateSync,
 	writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { isOnPath } from "../needs.ts";
 
 const MiB = 1024 * 1024;
@@ -36,7 +37,8 @@ export interface Disk extends Disposable {
 }
 
 export interface LoopDisk extends Disk {
-	remount(mode: "ro" | "rw"): void;
+	/** As ext4 does by itself when it finds an error of the device. */
+	turnReadOnly(): void;
 	/** Nothing is written any more; every program on it gets EIO. */
 	cutPower(): void;
 	/** A copy of the image as it is now, mounted: what is found when the power comes back. */
@@ -57,11 +59,13 @@ export function loopDisk(options: { readonly bytes?: number; readonly inodes?: n
 }
 
 function mountImage(home: string, image: string): LoopDisk {
-	const mounted = mount(home, ["-o", "loop", image]);
+	const mounted = mount(home, ["-o", "loop,errors=remount-ro", image]);
 	return {
 		...diskAt(mounted),
-		remount(mode) {
-			execFileSync("mount", ["-o", `remount,${mode}`, mounted.path]);
+		turnReadOnly() {
+			const mounts = readFileSync("/proc/mounts", "utf8").split("\n");
+			const device = mounts.find((line) => line.split(" ")[1] === mounted.path)?.split(" ")[0] ?? "";
+			writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, "on purpose");
 		},
 		cutPower() {
 			ioctl(mounted.path, FS_IOC_SHUTDOWN, NO_LOG_FLUSH);
