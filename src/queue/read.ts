@@ -1,4 +1,9 @@
-/** Reading rows: records, lists, events, metrics. Every read is a short, paged statement; none stays open. */
+/**
+ * Reading rows: records, lists, events, metrics. Every read is a short, paged statement; none stays open.
+ *
+ * A read that the disk refuses is that request's error (IO_ERROR, DATA_CORRUPT), and no reason to stop: one bad sector
+ * under an old record must not end the daemon each time that somebody looks at it. Writes stop it (group-commit.ts).
+ */
 import type {
 	AttemptRecord,
 	EventRecord,
@@ -12,7 +17,7 @@ import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
-import type { Database, Statement } from "../store/index.ts";
+import { errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
 import { isRequestWhole, isResultWhole } from "./checksum.ts";
 import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
 
@@ -66,7 +71,7 @@ export class Reader {
 				`${JSON.stringify(id.slice(0, 80))} is no invocation id; one looks like inv_…`,
 			);
 		}
-		const row = this.#statements.invocationGet.get(parts.seq);
+		const row = this.#asking(() => this.#statements.invocationGet.get(parts.seq));
 		if (row !== undefined && row.createdAt === parts.createdAt) return row;
 		const pruned =
 			row === undefined && parts.createdAt + this.#retentionMs <= this.#now() && parts.seq <= this.#highestSeq();
@@ -77,12 +82,23 @@ export class Reader {
 	}
 
 	#highestSeq(): number {
-		return Math.max(this.#statements.markGet.get("seq")?.value ?? 0, this.#statements.seqLast.get()?.seq ?? 0);
+		return this.#asking(() =>
+			Math.max(this.#statements.markGet.get("seq")?.value ?? 0, this.#statements.seqLast.get()?.seq ?? 0),
+		);
+	}
+
+	/** An error of the disk comes out as an EngineError; one of ours comes out as it is. */
+	#asking<T>(ask: () => T): T {
+		try {
+			return ask();
+		} catch (error) {
+			throw errnoOf(error)?.startsWith("SQLITE_") === true ? mapStoreError(error, "reading queue.db") : error;
+		}
 	}
 
 	/** The id of a row, or undefined where it is pruned. */
 	idOf(seq: number): string | undefined {
-		const row = this.#statements.invocationState.get(seq);
+		const row = this.#asking(() => this.#statements.invocationState.get(seq));
 		return row === undefined ? undefined : invocationId(row.createdAt, seq);
 	}
 
@@ -148,7 +164,7 @@ export class Reader {
 	/** Undefined where it is not there as long as it was. */
 	#body(id: number, inline: Buffer | null, length: number): Uint8Array | undefined {
 		if (length === 0) return NOTHING;
-		const bytes = inline ?? this.#statements.bodyGet.get(id)?.bytes;
+		const bytes = inline ?? this.#asking(() => this.#statements.bodyGet.get(id)?.bytes);
 		return bytes?.byteLength === length ? bytes : undefined;
 	}
 
@@ -169,7 +185,8 @@ export class Reader {
 	}
 
 	#attempts(row: InvocationRow): AttemptRecord[] {
-		const attempts: AttemptRecord[] = this.#statements.attemptList.all(row.seq).map((past) => ({
+		const earlier = this.#asking(() => this.#statements.attemptList.all(row.seq));
+		const attempts: AttemptRecord[] = earlier.map((past) => ({
 			attempt: past.attempt,
 			outcome: past.outcome,
 			startedAt: past.startedAt,
@@ -234,7 +251,8 @@ export class Reader {
 		const before = filter.before === undefined ? Number.MAX_SAFE_INTEGER : parseInvocationId(filter.before)?.seq;
 		if (before === undefined)
 			throw new EngineError("BAD_REQUEST", `expected before to be an invocation id, got ${filter.before}`);
-		return this.#rows(filter.lane, filter.state, before, limit).map((row) => this.#summary(row));
+		const rows = this.#asking(() => this.#rows(filter.lane, filter.state, before, limit));
+		return rows.map((row) => this.#summary(row));
 	}
 
 	#rows(lane: number | undefined, state: State | undefined, before: number, limit: number): InvocationRow[] {
@@ -272,12 +290,12 @@ export class Reader {
 	}
 
 	events(limit: number): EventRecord[] {
-		return this.#statements.eventList.all(limit).map(eventRecord);
+		return this.#asking(() => this.#statements.eventList.all(limit)).map(eventRecord);
 	}
 
 	metrics(lane: number, period: MetricsPeriod): MetricRow {
 		const minute = Math.floor(this.#now() / 60_000) - (PERIOD_MINUTES[period] - 1);
-		const row = this.#statements.metricSum.get(lane, minute);
+		const row = this.#asking(() => this.#statements.metricSum.get(lane, minute));
 		if (row === undefined) throw new Error("an aggregate has one row");
 		return row;
 	}
