@@ -96,7 +96,7 @@ function mount(home: string, what: readonly string[]): Mounted {
 	let there = false;
 	const away = (): void => {
 		process.off("exit", away);
-		for (const user of [...usersOfDisks]) if (user.path.startsWith(path)) user.end();
+		for (const user of usersOfDisks) if (user.path.startsWith(path)) user.end();
 		if (there) unmount(path);
 		there = false;
 		rmSync(home, { recursive: true, force: true });

@@ -141,7 +141,8 @@ fault("B10", "EIO on reads: an error or the right answer, never a wrong one", { 
 		for (const { id, echo } of accepted) {
 			try {
 				const { response } = await daemon.client.getResult(id);
-				assert.equal((response?.json() as { echo: string }).echo, echo);
+				const answer = response?.json() as { echo: string } | undefined;
+				assert.equal(answer?.echo, echo);
 				answered += 1;
 			} catch (error) {
 				const { code } = error as { code?: string };

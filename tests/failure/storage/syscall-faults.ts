@@ -68,7 +68,7 @@ export async function attachFault(
 	});
 	return {
 		calls,
-		injected: () => calls.filter((line) => line.includes("(INJECTED)")).length,
+		injected: () => calls.filter((line) => /\((INJECTED|DELAYED)\)/.test(line)).length,
 		end,
 		[Symbol.asyncDispose]: end,
 	};
