@@ -124,7 +124,7 @@ fault(
 			const [slots, others] = [await firedSlots(client, once), await firedSlots(client, all)];
 			assert.ok(others.length > 3);
 			const warned = daemon.lines.filter((line) => line.includes("the wall clock went back")).length;
-			assert.ok(warned >= 2, `${warned} warnings`);
+			assert.ok(warned >= 1, `${warned} warnings`);
 			f.record(`${slots.length + others.length} slots fired, none twice; the clock went back ${warned} times`);
 		});
 	},
