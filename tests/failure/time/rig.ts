@@ -2,7 +2,10 @@
 import assert from "node:assert/strict";
 import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { silentLogger, type Environment } from "../../../src/core/environment.ts";
+import { createEngine, type EngineHandle } from "../../../src/index.ts";
 import type { Client } from "../../../src/sources/client.ts";
+import { realEnvironment } from "../../support/real-environment.ts";
 import { faketimeLibrary } from "../needs.ts";
 
 export interface FakeTime {
@@ -80,4 +83,52 @@ export async function firedSlots(client: Client, scheduleId: string): Promise<nu
 
 export function told(slots: readonly number[]): string {
 	return slots.map((slot) => new Date(slot).toISOString()).join(" ");
+}
+
+/** An engine in this process whose wall clock a test moves; everything else of it is real. */
+export interface MovedEngine {
+	readonly engine: EngineHandle;
+	readonly warnings: string[];
+}
+
+export interface WallClock {
+	/** Milliseconds that it is ahead of the real one. */
+	offsetMs: number;
+	now(): number;
+	/** Sets it to this UTC ms. */
+	setTo(at: number): void;
+}
+
+export function wallClock(): WallClock {
+	return {
+		offsetMs: 0,
+		now() {
+			return Date.now() + this.offsetMs;
+		},
+		setTo(at) {
+			this.offsetMs = at - Date.now();
+		},
+	};
+}
+
+export function movedEngine(dataDir: string, wall: WallClock): MovedEngine {
+	const warnings: string[] = [];
+	const warn = (_fields: object, message: string): void => void warnings.push(message);
+	const environment: Environment = {
+		...realEnvironment,
+		clock: { ...realEnvironment.clock, now: () => wall.now() },
+		logger: { ...silentLogger, warn, error: warn },
+	};
+	return { engine: createEngine({ dataDir, environment }), warnings };
+}
+
+/** As `firedSlots`, of an engine in this process. */
+export function slotsOf(engine: EngineHandle, scheduleId: string): number[] {
+	const slots = engine
+		.listInvocations({ limit: 1_000 })
+		.flatMap(({ origin }) =>
+			origin?.startsWith(`${scheduleId}@`) === true ? [Number(origin.slice(scheduleId.length + 1))] : [],
+		);
+	assert.equal(new Set(slots).size, slots.length, `a slot fired twice: ${told(slots)}`);
+	return slots.toReversed();
 }
