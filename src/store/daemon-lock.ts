@@ -10,7 +10,7 @@ import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EngineError } from "../core/errors.ts";
 import { APPLICATION_IDS } from "./database-kinds.ts";
-import { writeFileDurably } from "./durable-file.ts";
+import { withPrivateUmask, writeFileDurably } from "./durable-file.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
 /** Who holds the folder, as told in daemon.json. */
@@ -39,8 +39,9 @@ export function takeDaemonLock(root: string): DaemonLock {
 	const path = join(root, "daemon.lock");
 	let database: Database.Database | undefined;
 	try {
-		database = new Database(path, { timeout: LOCK_WAIT_MS });
-		hold(database, path);
+		const opened = withPrivateUmask(() => new Database(path, { timeout: LOCK_WAIT_MS }));
+		database = opened;
+		withPrivateUmask(() => hold(opened, path));
 	} catch (error) {
 		database?.close();
 		if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
@@ -70,6 +71,21 @@ export function takeDaemonLock(root: string): DaemonLock {
 			held.close();
 		},
 	};
+}
+
+/** Whether another process holds the folder. Makes nothing and changes nothing, also where there is no folder. */
+export function isHeld(root: string): boolean {
+	let database: Database.Database | undefined;
+	try {
+		database = new Database(join(root, "daemon.lock"), { readonly: true, fileMustExist: true, timeout: LOCK_WAIT_MS });
+		database.prepare("SELECT count(*) FROM sqlite_schema").get();
+		return false;
+	} catch (error) {
+		// Missing, or no lock file at all: nobody can hold it.
+		return errnoOf(error)?.startsWith("SQLITE_BUSY") === true;
+	} finally {
+		database?.close();
+	}
 }
 
 function hold(database: Database.Database, path: string): void {

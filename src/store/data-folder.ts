@@ -86,6 +86,8 @@ const CHECKED_BYTES_MAX = 64 * 1024 * 1024;
 /** An administrator's call waits so long for a lock of another program; log lines wait less, and are dropped. */
 const METADATA_BUSY_MS = 250;
 const LOGS_BUSY_MS = 10;
+/** Where a restore keeps what is not whole yet; while it is there, the folder is no data folder. */
+export const RESTORE_PARTIAL = "restore.partial";
 /** `statfs` types on which locks or WAL are known not to hold: NFS, SMB, SMB2, 9p, FUSE. */
 const NETWORK_FILE_SYSTEMS: ReadonlySet<number> = new Set([
 	0x6969, 0x517b, 0xfe534d42, 0xff534d42, 0x01021997, 0x65735546,
@@ -105,8 +107,47 @@ export function openDataFolder(options: DataFolderOptions): DataFolder {
 	});
 }
 
+export interface FolderToCopy {
+	readonly root: string;
+	readonly metadata: Database;
+	readonly queue: Database;
+	close(): void;
+}
+
+/** For a copy of a folder that no daemon has: as it is, without migrations. Throws what a start would throw. */
+export function openToCopy(dataDir: string): FolderToCopy {
+	const root = resolve(dataDir);
+	if (readMarker(root) === undefined) {
+		throw new EngineError(
+			"DATA_MISSING",
+			`${root} is no data folder: it has no instance.json; check --data-dir, or name a running daemon with --socket`,
+		);
+	}
+	refuseHalfRestored(root);
+	const lock = takeDaemonLock(root);
+	const opened: OpenedDatabase[] = [];
+	const close = (): void => {
+		for (const { database } of opened) database.close();
+		lock.release();
+	};
+	try {
+		for (const kind of [METADATA, QUEUE]) {
+			const path = join(root, kind.file);
+			if (sizeOf(path) === 0) throw missing(path);
+			opened.push(withPrivateUmask(() => openDatabase(path, kind)));
+		}
+		const [metadata, queue] = opened;
+		if (metadata === undefined || queue === undefined) throw new Error("two were opened");
+		return { root, metadata: metadata.database, queue: queue.database, close };
+	} catch (error) {
+		close();
+		throw mapStoreError(error, `opening ${root}`);
+	}
+}
+
 function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions): DataFolder {
 	const { environment, durability } = options;
+	refuseHalfRestored(root);
 	const paths = { root, bundles: join(root, "bundles"), logs: join(root, "logs"), tmp: join(root, "tmp") };
 	for (const path of [paths.bundles, paths.logs, paths.tmp]) makePrivateFolder(path);
 	warnOfNetworkFileSystem(root, environment);
@@ -369,8 +410,22 @@ function makePrivateFile(path: string): void {
 	if (mode !== undefined && (mode & 0o077) !== 0) chmodSync(path, 0o600);
 }
 
+/** `type` is that of statfs. */
+export function isNetworkFileSystem(type: number): boolean {
+	return NETWORK_FILE_SYSTEMS.has(type);
+}
+
+/** Such a folder may lack its databases, and would else be made anew, empty, where somebody expects a backup's data. */
+function refuseHalfRestored(root: string): void {
+	if (statSync(join(root, RESTORE_PARTIAL), { throwIfNoEntry: false }) === undefined) return;
+	throw new EngineError(
+		"DATA_MISSING",
+		`a restore into ${root} was cut short; run the same \`bunbase restore\` again, it begins anew`,
+	);
+}
+
 function warnOfNetworkFileSystem(root: string, environment: Environment): void {
-	if (!NETWORK_FILE_SYSTEMS.has(statfsSync(root).type)) return;
+	if (!isNetworkFileSystem(statfsSync(root).type)) return;
 	environment.logger.warn({ root }, "the data folder is on a network file system, where locks and fsync may not hold");
 }
 
