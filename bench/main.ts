@@ -16,6 +16,7 @@ import { describeMachine, isMemoryDisk, machineLine } from "./machine.ts";
 import { measureParts, renderParts, type Part } from "./parts.ts";
 import { MAIN } from "./processes.ts";
 import { backlog } from "./scenarios/backlog.ts";
+import { backup } from "./scenarios/backup.ts";
 import { claims } from "./scenarios/claims.ts";
 import { concurrency } from "./scenarios/concurrency.ts";
 import { enqueue } from "./scenarios/enqueue.ts";
@@ -24,7 +25,7 @@ import { loopDelay } from "./scenarios/loop-delay.ts";
 import { roundTrips } from "./scenarios/round-trips.ts";
 import { starts } from "./scenarios/starts.ts";
 
-const SCENARIOS: readonly Scenario[] = [roundTrips, starts, concurrency, enqueue, backlog, claims, loopDelay];
+const SCENARIOS: readonly Scenario[] = [roundTrips, starts, concurrency, enqueue, backlog, claims, loopDelay, backup];
 const PARTS = "parts";
 
 const USAGE = `npm run bench -- [options]

@@ -326,6 +326,35 @@ export interface Stats {
 	readonly storageLow: boolean;
 }
 
+export interface BackupRequest {
+	/** Absolute; a folder that is empty or does not exist yet, outside the data folder. */
+	readonly path: string;
+	/** Also where checks find damage: the backup then says which. */
+	readonly damaged?: boolean;
+}
+
+export interface BackupRecord {
+	readonly path: string;
+	readonly instanceId: string;
+	/** When its queue was whole: everything acknowledged before is in it. */
+	readonly createdAt: number;
+	/** The highest sequence number in it. */
+	readonly seq: number;
+	readonly files: number;
+	readonly bytes: number;
+	/** What checks found; empty unless `damaged` was asked for. */
+	readonly damage: readonly string[];
+	readonly ms: number;
+}
+
+export interface BackupProgress {
+	/** What is copied, or `checks`. */
+	readonly phase: string;
+	/** Bytes of this phase; of `checks` both are 0. */
+	readonly done: number;
+	readonly total: number;
+}
+
 /** What a Source may ask. Every method that refuses throws (or rejects with) an EngineError. */
 export interface Engine {
 	/** Accepts and waits for the end. Rejects if refused; a failed invocation is an answer, not a rejection. */
@@ -391,6 +420,10 @@ export interface Engine {
 	/** Prometheus text. */
 	renderMetrics(): string;
 	stats(): Stats;
+	/** A checked copy of all that a restore needs, made while everything goes on. Given up when `signal` aborts. */
+	backup(request: BackupRequest, signal?: AbortSignal): Promise<BackupRecord>;
+	/** Of the backup that is under way; undefined where none is. */
+	readonly backupProgress: BackupProgress | undefined;
 	/** Whether new work would be taken. */
 	readonly ready: boolean;
 	/** The body limit that a source should apply before it reads a body for this function. */

@@ -47,7 +47,13 @@ export type ProbePoint =
 	| "recover.done"
 	| "deploy.bundle_stored"
 	| "deploy.version_committed"
-	| "deploy.switched";
+	| "deploy.switched"
+	| "backup.step"
+	| "backup.database_copied"
+	| "backup.checked"
+	| "restore.copied"
+	| "restore.checked"
+	| "restore.placed";
 
 /** The part of pino's interface that we use. */
 export interface Logger {

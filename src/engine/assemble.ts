@@ -7,6 +7,7 @@ import type { ResolvedOptions } from "../core/options.ts";
 import { createPool, type Pool } from "../pool/index.ts";
 import { Queue } from "../queue/index.ts";
 import { BundleStore, FunctionStore, LogStore, type DataFolder, type Levels } from "../store/index.ts";
+import { Backups } from "./backup.ts";
 import { Deployer } from "./deploy.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Functions } from "./functions.ts";
@@ -36,6 +37,7 @@ export interface Parts {
 	readonly maintenance: Maintenance;
 	/** What the databases must at least contain from now on. */
 	readonly levels: () => Levels;
+	readonly backups: Backups;
 }
 
 export interface AssembleDeps {
@@ -137,6 +139,12 @@ export function assemble(deps: AssembleDeps): Parts {
 			},
 		},
 	]);
+	const backups = new Backups({
+		environment,
+		root: folder.paths.root,
+		queue: folder.queue,
+		metadata: folder.metadata,
+	});
 	return {
 		folder,
 		bundles,
@@ -152,5 +160,6 @@ export function assemble(deps: AssembleDeps): Parts {
 		views,
 		maintenance,
 		levels: () => ({ queue: queue.level, metadata: store.level }),
+		backups,
 	};
 }

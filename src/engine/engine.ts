@@ -158,6 +158,7 @@ class RunningEngine implements EngineHandle {
 	/** E4. */
 	async #close(parts: Parts, drainMs: number): Promise<void> {
 		parts.queue.stopClaims();
+		await parts.backups.stop();
 		await parts.maintenance.stop();
 		await parts.deployer.idle();
 		await parts.pool.stop(drainMs);
@@ -366,6 +367,15 @@ class RunningEngine implements EngineHandle {
 
 	stats(): Contract.Stats {
 		return this.#running.views.stats();
+	}
+
+	backup(request: Contract.BackupRequest, signal?: AbortSignal): Promise<Contract.BackupRecord> {
+		if (!this.ready) return Promise.reject(stopping());
+		return this.#running.backups.create(request, signal);
+	}
+
+	get backupProgress(): Contract.BackupProgress | undefined {
+		return this.#running.backups.progress;
 	}
 
 	maxBodyBytes(idOrName: string): number {

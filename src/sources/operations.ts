@@ -16,6 +16,7 @@ import type { InvokeRequest, SourceKind } from "../core/request.ts";
 import { parseInvokePayload } from "./wire-request.ts";
 import {
 	wireAccepted,
+	wireBackup,
 	wireDeployment,
 	wireDeployResult,
 	wireEmitted,
@@ -351,6 +352,29 @@ export const OPERATIONS = {
 		readOnly: true,
 		params: noParams,
 		run: (engine) => wireStats(engine.stats()),
+	}),
+	"backup.create": operation({
+		summary:
+			"Makes a checked backup in a folder of the daemon's machine while everything goes on; answers when it is whole.",
+		readOnly: false,
+		params: z.strictObject({
+			path: z.string().refine(isAbsolute, "expected an absolute path on the daemon's machine"),
+			/** Also where checks find damage. */
+			damaged: z.boolean().optional(),
+		}),
+		run: async (engine, p, context) =>
+			wireBackup(
+				await engine.backup(
+					{ path: p.path, ...(p.damaged === undefined ? {} : { damaged: p.damaged }) },
+					context.signal,
+				),
+			),
+	}),
+	"backup.progress": operation({
+		summary: "How far the backup is that is under way; `phase` is null where none is.",
+		readOnly: true,
+		params: noParams,
+		run: (engine) => ({ ...(engine.backupProgress ?? { phase: null, done: 0, total: 0 }) }),
 	}),
 	"health.get": operation({
 		summary: "Whether new work would be taken.",

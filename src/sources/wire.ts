@@ -10,6 +10,7 @@
 import type {
 	Accepted,
 	AttemptRecord,
+	BackupRecord,
 	DeploymentRecord,
 	DeployResult,
 	EmitResult,
@@ -334,5 +335,18 @@ export function wireStats(stats: Stats): Record<string, unknown> {
 		rss_bytes: stats.rssBytes,
 		wal_bytes: stats.walBytes,
 		storage_low: stats.storageLow,
+	};
+}
+
+export function wireBackup(record: BackupRecord): Record<string, unknown> {
+	return {
+		path: record.path,
+		instance_id: record.instanceId,
+		created_at: record.createdAt,
+		seq: record.seq,
+		files: record.files,
+		bytes: record.bytes,
+		damage: record.damage,
+		ms: record.ms,
 	};
 }

@@ -408,6 +408,24 @@ export class FakeEngine implements C.Engine {
 		return this.metricsText;
 	}
 
+	/** What `backup` was asked for. */
+	readonly backups: C.BackupRequest[] = [];
+	backupProgress: C.BackupProgress | undefined;
+
+	backup(request: C.BackupRequest): Promise<C.BackupRecord> {
+		this.backups.push(request);
+		return Promise.resolve({
+			path: request.path,
+			instanceId: "ins_fake",
+			createdAt: 1,
+			seq: this.#seq,
+			files: 3,
+			bytes: 4096,
+			damage: [],
+			ms: 5,
+		});
+	}
+
 	stats(): C.Stats {
 		return {
 			version: "0.0.0-fake",

@@ -84,6 +84,8 @@ async function everyAnswer(): Promise<Map<string, WireJson>> {
 	await run("logs.read", { function: "echo" });
 	await run("metrics.get", { function: "echo" });
 	await run("stats.get");
+	await run("backup.create", { path: "/backups/one" });
+	await run("backup.progress");
 	await run("health.get");
 	return answers;
 }
@@ -148,6 +150,7 @@ describe("the table of operations", () => {
 		await refuses("functions.list", [], "BAD_REQUEST");
 		await refuses("lanes.pause", { function: "", paused: "yes" }, "BAD_REQUEST", /function.*paused/);
 		await refuses("functions.deploy", { function: "echo", path: "relative.js" }, "BAD_REQUEST", /absolute/);
+		await refuses("backup.create", { path: "relative" }, "BAD_REQUEST", /absolute/);
 		await refuses("invocations.list", { limit: 1001 }, "BAD_REQUEST", /limit/);
 		await refuses("functions.get", { function: "nobody" }, "FUNCTION_NOT_FOUND");
 	});
