@@ -13,6 +13,9 @@ export async function main(): Promise<void> {
 		dev: async (paths, flags) => {
 			return (await import("./daemon.ts")).dev(paths, flags, host);
 		},
+		doctor: async (flags) => (await import("./upkeep.ts")).doctor(flags, host),
+		backup: async (flags, request, progress) => (await import("./upkeep.ts")).backup(flags, request, progress, host),
+		restore: async (request, progress) => (await import("./upkeep.ts")).restoreFolder(request, progress, host),
 	});
 	// Everything is written; what may linger (a socket that reconnects) has nothing left to do.
 	process.exit(code);

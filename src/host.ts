@@ -22,7 +22,7 @@ const clock: Clock = {
 	},
 };
 
-export type ProcessHost = Omit<CliHost, "serve" | "dev"> & {
+export type ProcessHost = Omit<CliHost, "serve" | "dev" | "doctor" | "backup" | "restore"> & {
 	/** From now on a broken stdout or stderr is not a reason to end. */
 	ignoreBrokenPipes(): void;
 };

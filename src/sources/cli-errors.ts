@@ -56,11 +56,12 @@ const ADVICE: Partial<Readonly<Record<ErrorCode, string>>> = {
 	STORE_ERROR: "see the daemon's log; with the same --idempotency-key it is safe to send again",
 	SECOND_DAEMON: "stop the other daemon, or use another --data-dir and --socket",
 	DATA_NEWER: "run the version that wrote it, or a newer one",
-	DATA_FOREIGN: "check --data-dir; restore both databases from the same backup",
-	DATA_MISSING: "check --data-dir, or restore it from a backup; nothing was changed",
+	DATA_FOREIGN: "check --data-dir and see `bunbase doctor`; restore whole backups, never single files",
+	DATA_MISSING:
+		"check --data-dir and see `bunbase doctor`; else `bunbase restore BACKUP --data-dir NEW`; nothing was changed",
 	DATA_ROLLED_BACK:
 		"see what is there with `bunbase doctor`, put a backup back with `bunbase restore`, or go on without: `bunbase serve --accept-rollback`",
-	DATA_CORRUPT: "restore it from a backup; nothing was changed",
+	DATA_CORRUPT: "see `bunbase doctor --full`, then `bunbase restore BACKUP --data-dir NEW`; nothing was changed",
 	IO_ERROR: "check the disk (dmesg, df), then start the daemon again",
 };
 

@@ -74,6 +74,18 @@ export const EXAMPLES: Readonly<Record<string, readonly (readonly [command: stri
 	workers: [["bunbase workers", ""]],
 	stats: [["bunbase stats --json | jq .queued", ""]],
 	version: [["bunbase version", ""]],
+	doctor: [
+		["bunbase doctor", "the daemon on the socket, else the folder ./data"],
+		["bunbase doctor --data-dir /var/lib/bunbase --full", "every byte of it"],
+		["bunbase doctor --fix", "modes, leftovers, torn log lines; never a row"],
+	],
+	backup: [
+		["bunbase backup /backup/bunbase-$(date +%F)", "while the daemon runs, or without one"],
+		["bunbase backup /backup/one --json | jq .seq", ""],
+	],
+	restore: [
+		["bunbase restore /backup/bunbase-2026-11-22 --data-dir /var/lib/bunbase-2", "then: bunbase serve --data-dir …"],
+	],
 };
 
 export function examplesText(command: string): string {

@@ -1,4 +1,4 @@
-/** The flags of `serve` and `dev` as they were typed; config.ts at the root decides what they mean. */
+/** Flags that say which daemon or data folder is meant, as they were typed; config.ts at the root decides what they mean. */
 
 export interface ServeFlags {
 	readonly config?: string;
@@ -12,4 +12,11 @@ export interface ServeFlags {
 	readonly durability?: string;
 	/** Only `serve` has it. */
 	readonly acceptRollback?: boolean;
+}
+
+/** Of commands that look at a folder instead of running it. */
+export interface FolderFlags {
+	readonly config?: string;
+	readonly dataDir?: string;
+	readonly socket?: string;
 }

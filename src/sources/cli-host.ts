@@ -3,7 +3,34 @@
  * runs them with a fake terminal, and the engine reaches `serve` and `dev` without an import from here.
  */
 import type { Clock } from "../core/environment.ts";
-import type { ServeFlags } from "./cli-flags.ts";
+import type { BackupProgress, BackupRecord, BackupRequest } from "../core/contracts.ts";
+import type { Diagnosis } from "../core/diagnosis.ts";
+import type { FolderFlags, ServeFlags } from "./cli-flags.ts";
+
+/** What `doctor` found. */
+export interface Examined {
+	/** Absolute. */
+	readonly dataDir: string;
+	readonly findings: readonly Diagnosis[];
+	/** What --fix did. */
+	readonly done: readonly string[];
+}
+
+export interface RestoreRequest {
+	/** The backup's folder. */
+	readonly from: string;
+	readonly dataDir: string;
+	readonly damaged: boolean;
+}
+
+export interface RestoredFolder {
+	readonly dataDir: string;
+	readonly instanceId: string;
+	readonly createdAt: number;
+	readonly seq: number;
+	readonly files: number;
+	readonly bytes: number;
+}
 
 export interface Output {
 	/** The promise resolves when the operating system has taken the bytes. */
@@ -31,4 +58,9 @@ export interface CliHost {
 	serve(flags: ServeFlags): Promise<number>;
 	/** Runs an engine in this process that deploys what it finds under `paths` and watches it. */
 	dev(paths: readonly string[], flags: ServeFlags): Promise<number>;
+	/** Looks at machine, data folder and daemon; with `fix` puts right what touches no row, and looks again. */
+	doctor(flags: FolderFlags & { readonly full: boolean; readonly fix: boolean }): Promise<Examined>;
+	/** Of a folder whose daemon does not run. */
+	backup(flags: FolderFlags, request: BackupRequest, progress: (at: BackupProgress) => void): Promise<BackupRecord>;
+	restore(request: RestoreRequest, progress: (done: number, total: number) => void): Promise<RestoredFolder>;
 }

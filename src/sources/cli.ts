@@ -16,6 +16,7 @@ import type { CliHost } from "./cli-host.ts";
 import { addInvocationCommands } from "./cli-invocations.ts";
 import { addLogCommands } from "./cli-logs.ts";
 import { addOperatingCommands } from "./cli-operate.ts";
+import { addUpkeepCommands } from "./cli-upkeep.ts";
 import { addTriggerCommands } from "./cli-triggers.ts";
 
 const EXIT_TERMINATED = 143;
@@ -111,6 +112,7 @@ function buildProgram(host: CliHost, said: { out: string }): Command {
 	addTriggerCommands(program, run);
 	program.commandsGroup("Operate:");
 	addOperatingCommands(program, run);
+	addUpkeepCommands(program, run);
 	finish(program, "");
 	return program;
 }

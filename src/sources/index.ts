@@ -3,3 +3,4 @@ export { cronSource } from "./cron.ts";
 export { eventsSource } from "./events.ts";
 export { httpSource, type HttpAddress, type HttpSource, type HttpSourceOptions } from "./http.ts";
 export { socketSource, type SocketSource, type SocketSourceOptions } from "./socket.ts";
+export { freeSocketPath, inspectSocketPath } from "./socket-path.ts";

@@ -5,6 +5,7 @@
 import { lstatSync, statSync, unlinkSync, type Stats } from "node:fs";
 import { createConnection } from "node:net";
 import { dirname, resolve } from "node:path";
+import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import type { Clock } from "../core/environment.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 
@@ -36,6 +37,53 @@ export async function freeSocketPath(path: string, clock: Clock): Promise<void> 
 		"SECOND_DAEMON",
 		`a daemon answers on the socket ${path}; stop it, or choose another path with --socket`,
 	);
+}
+
+/** The same look without touching anything. `running`: a daemon should answer there. */
+export async function inspectSocketPath(path: string, running: boolean, clock: Clock): Promise<Diagnosis> {
+	const check = "socket";
+	const bytes = Buffer.byteLength(path);
+	if (bytes === 0 || bytes > PATH_BYTES_MAX) {
+		const message = `${path} has ${bytes} bytes; a socket path has 1 to ${PATH_BYTES_MAX}`;
+		return damage(check, "BAD_ENVIRONMENT", message, "choose a shorter path with --socket");
+	}
+	const folder = dirname(resolve(path));
+	if (look(statSync, folder)?.isDirectory() !== true) {
+		return damage(check, "BAD_ENVIRONMENT", `${folder} is no folder`, "make it, or choose another path with --socket");
+	}
+	const stats = look(lstatSync, path);
+	if (stats === undefined) {
+		if (!running) return ok(check, `${path} is free`);
+		return warning(check, `a daemon runs but its socket ${path} is gone: nobody can reach it`, "restart the daemon");
+	}
+	if (!stats.isSocket()) {
+		return damage(
+			check,
+			"BAD_ENVIRONMENT",
+			`${path} is ${kindOf(stats)}`,
+			"remove it, or choose another path with --socket",
+		);
+	}
+	const failure = await probe(path, clock);
+	if (failure === "ECONNREFUSED") {
+		const advice = running ? "restart the daemon" : "the next start replaces it, or `bunbase doctor --fix`";
+		return warning(check, `${path} was left by a daemon that is gone`, advice, { kind: "socket", path });
+	}
+	if (failure !== undefined && failure !== "ENOENT") {
+		return warning(
+			check,
+			`${path} cannot be reached (${failure})`,
+			"ask as the user of the daemon, or choose another path",
+		);
+	}
+	if ((stats.mode & 0o077) !== 0) {
+		const message = `${path} has mode ${(stats.mode & 0o777).toString(8)}: other users can call functions and change them`;
+		return warning(check, message, "restart the daemon, or chmod 600 the socket");
+	}
+	if (running) return ok(check, `a daemon answers on ${path}`);
+	return note(check, `another daemon, with another data folder, answers on ${path}`, {
+		advice: "give this one a socket of its own with --socket",
+	});
 }
 
 /** Only while it is still the file that refused us: another daemon may have bound the path since. */

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, it } from "node:test";
 import { resolveSettings } from "../../src/config.ts";
@@ -26,7 +26,6 @@ const ENDLESS: readonly (readonly [line: RegExp, says: RegExp, apart: boolean])[
 const NOT_RUN: readonly (readonly [line: RegExp, reason: string])[] = [
 	[/^npm install\b/, "needs the published package; scripts/test-pack.ts installs a packed one"],
 	[/^(useradd|systemctl|journalctl|mkdir -p \/opt)\b/, "changes the machine"],
-	[/^cp -a \/var\/lib\/bunbase/, "the folder of a service; a test below does the same with a folder of its own"],
 ];
 
 /** Blocks of other languages than sh and ts: how each is checked, or why it is not. */
@@ -35,6 +34,7 @@ const OTHER: Readonly<Record<string, string | ((block: Block, reader: Reader) =>
 	"docs/http.md json 1": checkProblem,
 	"docs/http.md nginx 1": "there is no nginx here; tests/unit/sources/http-gateway.test.ts covers what it forwards",
 	"docs/operations.md ini 1": checkUnit,
+	"docs/operations.md plain 1": checkCrontab,
 	"docs/protocol.md json 1": (block, reader) => checkHello(block, reader),
 	"docs/protocol.md json 2": (block, reader) => checkHello(block, reader),
 	"docs/protocol.md plain 1": checkBytes,
@@ -148,6 +148,22 @@ async function checkUnit({ text }: Block, reader: Reader): Promise<void> {
 	assert.equal(ran.code, 0, ran.err);
 	const prevented = /^RestartPreventExitStatus=(.*)$/m.exec(text)?.[1]?.split(" ").map(Number);
 	assert.deepEqual(prevented, [EXIT.badData, EXIT.secondDaemon, EXIT.config]);
+}
+
+/** What cron gives to the shell: everything behind the five fields, without the backslashes before `%`. */
+async function checkCrontab({ text }: Block, reader: Reader): Promise<void> {
+	const [, command = ""] = /^(?:\S+ ){5}(.*)$/.exec(text) ?? [];
+	mkdirSync(join(reader.folder, "backups"));
+	const here = command
+		.replaceAll("\\%", "%")
+		.replaceAll("/backup ", "./backups ")
+		.replaceAll(/\/opt\/\S*\/bunbase /g, "bunbase ")
+		.replaceAll("/run/bunbase/functions.sock", reader.daemon.socketPath);
+	const ran = await reader.run(here);
+	assert.equal(ran.code, 0, ran.err);
+	const [made = ""] = readdirSync(join(reader.folder, "backups"));
+	assert.match(made, /^bunbase-\d{4}-\d\d-\d\d$/);
+	assert.ok(existsSync(join(reader.folder, "backups", made, "manifest.json")));
 }
 
 /** The first block is what a client says, the second what it is answered. */
