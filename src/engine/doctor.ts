@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
+import { LIMITS } from "../core/limits.ts";
 import { findBun } from "../pool/index.ts";
 import { inspectRows } from "../queue/index.ts";
 import {
@@ -38,8 +39,6 @@ export interface ExamineOptions {
 	readonly ask: Ask;
 }
 
-/** Before this nothing of ours was released. */
-const PLAUSIBLE_FROM = Date.UTC(2026, 0, 1);
 const BUN_ANSWERS_MS = 10_000;
 
 export async function examine(options: ExamineOptions): Promise<Diagnosis[]> {
@@ -86,8 +85,8 @@ function machine({ bunPath, now }: ExamineOptions): Diagnosis[] {
 		),
 	];
 	findings.push(bun(bunPath));
-	if (now < PLAUSIBLE_FROM) {
-		const message = `it is ${new Date(now).toISOString()} here: schedules would all be missed when the clock is corrected`;
+	if (now < LIMITS.clockFrom) {
+		const message = `it is ${new Date(now).toISOString()} here: the clock is not set, and no schedule fires`;
 		findings.push(warning("clock", message, "correct the clock of this machine (timedatectl)"));
 	}
 	return findings;

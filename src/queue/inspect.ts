@@ -146,8 +146,8 @@ function timesOf(queue: Database, metadata: Database, now: number): Diagnosis[] 
 	for (const { schedule, slot } of ahead) {
 		const name = names.get(schedule);
 		if (name === undefined) continue;
-		const message = `the schedule ${name} has fired for ${timeText(slot)}, which is to come: it stays silent until then`;
-		findings.push(warning("clock", message, `${advice}; if it is right now, make the schedule under another name`));
+		const message = `slots of the schedule ${name} are decided up to ${timeText(slot)}, which is to come: those do not fire again`;
+		findings.push(warning("clock", message, advice));
 	}
 	return findings;
 }

@@ -421,7 +421,7 @@ fault("B16", "doctor of a clock that is wrong, and of a schedule that fired in t
 	const looked = await doctor(root);
 	assert.equal(looked.status, 1, looked.told);
 	assert.match(looked.told, /the clock went back/);
-	assert.match(looked.told, /ledger nightly has fired for/);
+	assert.match(looked.told, /ledger nightly are decided up to/);
 });
 
 fault(
