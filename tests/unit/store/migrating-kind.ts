@@ -9,5 +9,5 @@ const MIGRATIONS = [
 
 /** As the version knew it that knew so many schemas. */
 export function kindOf(schemas: number, required = true): DatabaseKind {
-	return { file: "x.db", applicationId: 4711, migrations: MIGRATIONS.slice(0, schemas), required };
+	return { file: "x.db", applicationId: 4711, migrations: MIGRATIONS.slice(0, schemas), required, secret: false };
 }
