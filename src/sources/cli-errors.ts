@@ -4,7 +4,7 @@
  */
 import { ERROR_KINDS, EXIT, isErrorCode, messageOf, type ErrorCode } from "../core/errors.ts";
 import type { Output } from "./cli-host.ts";
-import { painter, plain } from "./cli-output.ts";
+import { jsonText, painter, plain } from "./cli-output.ts";
 
 /** SIGINT (2) as shells report it. */
 export const EXIT_INTERRUPTED = 130;
@@ -119,7 +119,7 @@ function codeOf(thrown: unknown): ErrorCode | undefined {
 export function renderFailure(failure: Failure, output: Output, json: boolean): string {
 	if (json) {
 		const { code, message, why, advice, exitCode, invocationId } = failure;
-		return `${JSON.stringify({ error: { code, message, why, advice, exit_code: exitCode, invocation_id: invocationId } })}\n`;
+		return `${jsonText({ error: { code, message, why, advice, exit_code: exitCode, invocation_id: invocationId } })}\n`;
 	}
 	const paint = painter(output);
 	const lines = [`${paint(["red", "bold"], "error")}: ${plain(failure.message)}`];

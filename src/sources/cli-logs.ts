@@ -5,7 +5,7 @@ import { LIMITS } from "../core/limits.ts";
 import { Interrupted } from "./cli-errors.ts";
 import { integer, type Run } from "./cli-group.ts";
 import type { Output } from "./cli-host.ts";
-import { painter, plain, type Style } from "./cli-output.ts";
+import { jsonText, painter, plain, type Style } from "./cli-output.ts";
 import { parseChoice, parseInstant } from "./cli-parse.ts";
 import { number, text, type Session, type Wire } from "./cli-session.ts";
 
@@ -46,7 +46,7 @@ async function logs(session: Session, name: string | undefined, options: LogOpti
 	const print = async (lines: readonly Wire[]): Promise<void> => {
 		let out = "";
 		for (const line of lines) {
-			if (session.json) out += `${JSON.stringify(line)}\n`;
+			if (session.json) out += `${jsonText(line)}\n`;
 			else out += logLine(session.host.stdout, line, names.get(text(line["function_id"])) ?? text(line["function_id"]));
 		}
 		if (out !== "") await session.host.stdout.write(out);
@@ -93,7 +93,7 @@ export function logLine(output: Output, line: Wire, functionName: string): strin
 	const level = text(line["level"]);
 	const at = new Date(number(line["at"]) ?? 0).toISOString();
 	const metadata =
-		line["metadata"] === null || line["metadata"] === undefined ? "" : ` ${JSON.stringify(line["metadata"])}`;
+		line["metadata"] === null || line["metadata"] === undefined ? "" : ` ${jsonText(line["metadata"])}`;
 	const message = output.isTTY ? plain(text(line["message"])) : text(line["message"]);
 	return [
 		paint("dim", output.isTTY ? at.slice(11, 23) : at),

@@ -127,8 +127,8 @@ export function functionNameOf(path: string): string {
 		.toLowerCase()
 		.replace(/[^a-z0-9_-]+/g, "-")
 		.replace(/^[^a-z]+/, "")
-		.replace(/-+$/, "")
-		.slice(0, 128);
+		.slice(0, 128)
+		.replace(/-+$/, "");
 	if (name === "") throw new Usage(`no function name can be made of "${path}"; give one with --name`);
 	return name;
 }

@@ -6,7 +6,7 @@ import type { OperationName } from "./operations.ts";
 import { createClient, type Client } from "./client.ts";
 import { Interrupted } from "./cli-errors.ts";
 import type { CliHost } from "./cli-host.ts";
-import { plain } from "./cli-output.ts";
+import { jsonText, plain } from "./cli-output.ts";
 
 export interface GlobalOptions {
 	readonly socket?: string;
@@ -75,7 +75,7 @@ export class Session {
 
 	/** The answer of a command: `document` with --json, `text` otherwise. */
 	async print(document: unknown, text: string | (() => string)): Promise<void> {
-		if (this.json) await this.host.stdout.write(`${JSON.stringify(document, undefined, "\t")}\n`);
+		if (this.json) await this.host.stdout.write(`${jsonText(document, "\t")}\n`);
 		else await this.host.stdout.write(typeof text === "string" ? text : text());
 	}
 
