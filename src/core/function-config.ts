@@ -114,9 +114,22 @@ export const BUILT_IN: ResolvedConfig = Object.freeze({
 	retry: Object.freeze({ maxAttempts: 3, baseMs: 1_000, capMs: 300_000, jitter: true, retryOn: Object.freeze([]) }),
 });
 
+/** Problems of one value that are told, and characters of each: what was sent is not sent back whole. */
+const PROBLEMS_MAX = 20;
+const PROBLEM_CHARS_MAX = 200;
+
 /** All problems of a value at once, as sentences: `config.timeoutMs: expected …`. */
 export function describeProblems(where: string, error: z.ZodError): string {
-	return error.issues.map((issue) => `${[where, ...issue.path.map(String)].join(".")}: ${issue.message}`).join("; ");
+	const told = error.issues.slice(0, PROBLEMS_MAX).map((issue) => {
+		const place = [where, ...issue.path.map(String)].join(".");
+		return `${clipped(place)}: ${clipped(issue.message)}`;
+	});
+	const more = error.issues.length - told.length;
+	return `${told.join("; ")}${more > 0 ? `; and ${more} more` : ""}`;
+}
+
+function clipped(text: string): string {
+	return text.length > PROBLEM_CHARS_MAX ? `${text.slice(0, PROBLEM_CHARS_MAX)}…` : text;
 }
 
 export function parseFunctionConfig(where: string, value: unknown): FunctionConfig {

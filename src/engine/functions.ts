@@ -29,7 +29,7 @@ export class Functions {
 		if ((request.runtime ?? "bun") !== "bun") {
 			throw new EngineError(
 				"UNSUPPORTED_RUNTIME",
-				`expected the runtime "bun", got ${JSON.stringify(request.runtime)}`,
+				`expected the runtime "bun", got ${JSON.stringify(request.runtime?.slice(0, 80))}`,
 			);
 		}
 		const { registry } = this.#deps;

@@ -92,8 +92,7 @@ export function logLine(output: Output, line: Wire, functionName: string): strin
 	const paint = painter(output);
 	const level = text(line["level"]);
 	const at = new Date(number(line["at"]) ?? 0).toISOString();
-	const metadata =
-		line["metadata"] === null || line["metadata"] === undefined ? "" : ` ${jsonText(line["metadata"])}`;
+	const metadata = line["metadata"] === null || line["metadata"] === undefined ? "" : ` ${jsonText(line["metadata"])}`;
 	const message = output.isTTY ? plain(text(line["message"])) : text(line["message"]);
 	return [
 		paint("dim", output.isTTY ? at.slice(11, 23) : at),
