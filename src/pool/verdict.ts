@@ -76,7 +76,7 @@ export function describeDeath(scene: DeathScene): ErrorRecord {
 	const record = (code: ErrorCode, text: string): ErrorRecord => ({ code, message: `${who} ${text}${tail}` });
 	switch (death.kind) {
 		case "exit":
-			return record("WORKER_CRASHED", describeExit(death.exit));
+			return record("WORKER_CRASHED", describeExit(death.exit) + hintOf(death.exit));
 		case "memory":
 			return record(
 				"WORKER_MEMORY",
@@ -93,6 +93,11 @@ export function describeDeath(scene: DeathScene): ErrorRecord {
 		case "unneeded":
 			return record("WORKER_CRASHED", `was killed: ${death.why}`);
 	}
+}
+
+/** A SIGKILL that was not ours has one of two senders, and neither leaves another trace here. */
+function hintOf(exit: Exit): string {
+	return exit.signal === "SIGKILL" ? " (by the kernel, out of memory, or by somebody's kill -9)" : "";
 }
 
 export function describeExit(exit: Exit): string {
