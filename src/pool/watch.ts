@@ -1,6 +1,6 @@
 /**
  * The pool's two steady looks at its workers: every 50 ms, while somebody is aboard somewhere, whether loops answer;
- * every 250 ms (busy) or 2 s (all) how much memory they hold. An empty pool has no timer.
+ * every 250 ms (while somebody is) or 2 s how much memory they hold. An empty pool has no timer.
  */
 import type { Clock, Timer } from "../core/environment.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -17,6 +17,7 @@ export class Watch {
 	readonly #deps: WatchDependencies;
 	#pulse: Timer | undefined;
 	#pulseAt = 0;
+	/** Kept over pauses, so that the first look after one may sample. */
 	#sampledAt = 0;
 	#idle: Timer | undefined;
 
@@ -26,9 +27,7 @@ export class Watch {
 
 	/** Somebody came aboard. */
 	busy(): void {
-		if (this.#pulse !== undefined) return;
-		this.#sampledAt = this.#deps.clock.monotonic();
-		this.#armPulse();
+		if (this.#pulse === undefined) this.#armPulse();
 	}
 
 	/** A process was started. */
@@ -58,10 +57,11 @@ export class Watch {
 		if (sample) this.#sampledAt = now;
 		let busy = 0;
 		for (const worker of this.#deps.workers) {
+			// Also who has just become empty: short calls with pauses leak as much as one long call.
+			if (sample) this.#sample(worker);
 			if (worker.load === 0) continue;
 			busy += 1;
 			worker.pulse(judge);
-			if (sample) this.#sample(worker);
 		}
 		this.#pulse = undefined;
 		if (busy > 0) this.#armPulse();

@@ -64,6 +64,21 @@ test("over its memory a worker is killed: alone it is charged, in company nobody
 	}
 });
 
+test("short calls with pauses between them are sampled as one long call is", async () => {
+	const harness = createPoolHarness();
+	const f = spec({ memoryMb: 64 });
+	harness.memory.set(1000, 65 * MiB);
+	for (let at = 0; at < 500 && harness.processes.all[0]?.killed !== true; at += 70) {
+		const running = await harness.run(f, `a${at}`);
+		await harness.clock.advance(10);
+		if (running.runs) harness.worker(running.slot).answers(`a${at}`);
+		// Long enough for the look that finds nobody aboard.
+		await harness.clock.advance(60);
+	}
+	assert.equal(harness.processes.all[0]?.killed, true);
+	await harness.end();
+});
+
 test("an idle worker over its memory is ended too", async () => {
 	const harness = createPoolHarness();
 	const running = await harness.run(spec({ memoryMb: 64 }), "a");
