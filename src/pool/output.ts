@@ -6,6 +6,8 @@ import type { Clock } from "../core/environment.ts";
 import { LIMITS } from "../core/limits.ts";
 
 const CUT_MARK = " … [cut]";
+/** Of a line that is cut; with the mark it is within the bound, or whoever stores it would cut the mark. */
+const CUT_LINE_BYTES = LIMITS.logLineBytesMax - Buffer.byteLength(CUT_MARK);
 /** The budget of a stream: as much as one attempt may log at once, and 64 KiB/s after that. */
 const REFILL_BYTES_PER_MS = 64;
 const LINE_FEED = 10;
@@ -57,7 +59,7 @@ export class OutputReader {
 
 	#take(part: Buffer): void {
 		if (this.#skipping || part.byteLength === 0) return;
-		const room = LIMITS.logLineBytesMax - this.#bytes;
+		const room = CUT_LINE_BYTES - this.#bytes;
 		this.#parts.push(part.byteLength > room ? part.subarray(0, room) : part);
 		this.#bytes += Math.min(part.byteLength, room);
 		if (part.byteLength <= room) return;
