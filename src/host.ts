@@ -1,8 +1,8 @@
 /**
  * The process as the CLI sees it: its streams, its signals, its clock.
  *
- * The first SIGINT or SIGTERM aborts `interrupted`, and whoever runs ends in order; the second ends the process at
- * once with 128 + the signal's number. A reader that goes away (`| head`) ends a command quietly with 0; a daemon goes
+ * The first SIGINT, SIGTERM or SIGHUP (its terminal was closed) aborts `interrupted`, and whoever runs ends in order; the
+ * second ends the process at once with 128 + the signal's number. A reader that goes away (`| head`) ends a command quietly with 0; a daemon goes
  * on without it.
  */
 import { readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import type { Writable } from "node:stream";
 import type { Clock } from "./core/environment.ts";
 import type { CliHost, Output } from "./sources/cli-host.ts";
 
-const SIGNALS = { SIGINT: 130, SIGTERM: 143 } as const;
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
 /** For waits on a terminal; the engine brings its own, and importing that would load the whole engine. */
 const clock: Clock = {

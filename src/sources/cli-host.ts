@@ -52,7 +52,7 @@ export interface CliHost {
 	readonly clock: Clock;
 	/** Of this package. */
 	readonly version: string;
-	/** Aborts at SIGINT or SIGTERM; the reason is the signal's name. */
+	/** Aborts at SIGINT, SIGTERM or SIGHUP; the reason is the signal's name. */
 	readonly interrupted: AbortSignal;
 	/** Runs the daemon until it is told to stop; resolves with the exit code. */
 	serve(flags: ServeFlags): Promise<number>;

@@ -19,7 +19,8 @@ import { addOperatingCommands } from "./cli-operate.ts";
 import { addUpkeepCommands } from "./cli-upkeep.ts";
 import { addTriggerCommands } from "./cli-triggers.ts";
 
-const EXIT_TERMINATED = 143;
+/** As shells report them; SIGINT has its own in cli-errors.ts. */
+const EXIT_SIGNALLED: Readonly<Record<string, number>> = { SIGHUP: 129, SIGTERM: 143 };
 
 /** Runs one command; never throws and never rejects. */
 export async function runCli(argv: readonly string[], host: CliHost): Promise<number> {
@@ -42,7 +43,7 @@ export async function runCli(argv: readonly string[], host: CliHost): Promise<nu
 		if (thrown instanceof Exit) return thrown.exitCode;
 		if (thrown instanceof Interrupted) {
 			if (thrown.advice !== undefined) await host.stderr.write(`\n${thrown.advice}\n`);
-			return host.interrupted.reason === "SIGTERM" ? EXIT_TERMINATED : EXIT_INTERRUPTED;
+			return EXIT_SIGNALLED[String(host.interrupted.reason)] ?? EXIT_INTERRUPTED;
 		}
 		const failure = failureOf(thrown);
 		await host.stderr.write(renderFailure(failure, host.stderr, json));
@@ -149,7 +150,7 @@ function addDaemonCommands(program: Command, run: Run, host: CliHost): void {
 		.option("--accept-rollback", "start although a database has lost acknowledged work, and go on without it")
 		.summary("run the daemon")
 		.description(
-			"Run the daemon until SIGTERM or SIGINT; it finishes what runs before it ends, a second signal ends it at once.\n" +
+			"Run the daemon until SIGTERM, SIGINT or SIGHUP; it finishes what runs before it ends, a second signal ends it at once.\n" +
 				"Precedence: flags, BUNBASE_* variables, the --config file, defaults. Its log is JSON on stderr.",
 		)
 		.action(

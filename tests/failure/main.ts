@@ -3,7 +3,7 @@
  *   --group NAME   one group only (processes, storage, workers, time, protocol, http, operations)
  *   --case ID      one case only (A1)
  *   --seed N       replays a run
- *   --write        writes the results into FAULTS.md
+ *   --write        writes the results of the groups into FAULTS.md
  * Exit 1 when a case failed.
  */
 import { spawnSync } from "node:child_process";
@@ -16,6 +16,7 @@ import type { FaultResult } from "./fault.ts";
 import { faultsPage, resultLine } from "./page.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
+const PAGE = join(ROOT, "FAULTS.md");
 
 const { values } = parseArgs({
 	options: {
@@ -31,6 +32,8 @@ for (const group of values.group ?? []) {
 for (const id of values.case ?? []) {
 	if (!CASES.some((found) => found.id === id)) fail(`there is no case ${id}; cases are A1 to G9`);
 }
+
+if (values.write && values.case !== undefined) fail("--write needs whole groups, not --case");
 
 const folder = mkdtempSync(join(tmpdir(), "bunbase-faults-"));
 const results = join(folder, "results.jsonl");
@@ -63,9 +66,9 @@ console.log(
 	`\nseed ${seed}: ${count("passed")} passed, ${count("failed")} failed, ${count("skipped")} skipped in ${minutes.toFixed(1)} minutes`,
 );
 if (values.write) {
-	if (values.group !== undefined || values.case !== undefined) fail("--write needs a run of all groups");
-	writeFileSync(join(ROOT, "FAULTS.md"), faultsPage(found, { seed, minutes }));
-	console.log("wrote FAULTS.md");
+	const page = existsSync(PAGE) ? readFileSync(PAGE, "utf8") : "";
+	writeFileSync(PAGE, faultsPage(page, groups, found, { seed }));
+	console.log(`wrote ${groups.join(", ")} into FAULTS.md`);
 }
 process.exit(run.status === 0 && count("failed") === 0 ? 0 : 1);
 

@@ -7,7 +7,6 @@ import type { FaultResult } from "./fault.ts";
 
 export interface Run {
 	readonly seed: string;
-	readonly minutes: number;
 }
 
 /** One line on the terminal. */
@@ -17,38 +16,54 @@ export function resultLine(result: FaultResult): string {
 	return `${mark} ${result.id.padEnd(3)} ${result.title}: ${result.runs} runs, ${(result.ms / 1000).toFixed(1)} s${said && `; ${said}`}`;
 }
 
-/** The whole page. */
-export function faultsPage(results: readonly FaultResult[], run: Run): string {
-	const groups = Object.entries(GROUPS).map(([folder, { title, cases }]) =>
-		[
-			`## ${title}`,
-			"",
-			`Tests: [tests/failure/${folder}](tests/failure/${folder}).`,
-			"",
-			"| Case | What breaks, and how | What must hold | Runs | Result | Bugs found and fixed | Not covered |",
-			"| --- | --- | --- | --- | --- | --- | --- |",
-			...cases.map((found) =>
-				row(
-					found,
-					results.filter(({ id }) => id === found.id),
-				),
-			),
-		].join("\n"),
-	);
-	return `${[header(results, run), ...groups].join("\n\n")}\n`;
+/** `page` with the sections of the groups that were run made anew; a group that was never run says so. */
+export function faultsPage(page: string, groups: readonly string[], results: readonly FaultResult[], run: Run): string {
+	const known = new Map(page.split(/^(?=## )/m).map((section) => [section.split("\n")[0]?.slice(3), section.trim()]));
+	const sections = Object.entries(GROUPS).map(([folder, { title, cases }]) => {
+		if (!groups.includes(folder)) return known.get(title) ?? section(folder, title, cases, [], "Never run in full.");
+		const mine = results.filter(({ id }) => cases.some((found) => found.id === id));
+		return section(folder, title, cases, mine, ranLine(mine, run));
+	});
+	return `${[HEADER, ...sections].join("\n\n")}\n`;
 }
 
-function header(results: readonly FaultResult[], run: Run): string {
+function section(
+	folder: string,
+	title: string,
+	cases: readonly FaultCase[],
+	results: readonly FaultResult[],
+	ran: string,
+): string {
+	return [
+		`## ${title}`,
+		"",
+		`[tests/failure/${folder}](tests/failure/${folder}). ${ran}`,
+		"",
+		"| Case | What breaks, and how | What must hold | Runs | Result | Bugs found and fixed | Not covered |",
+		"| --- | --- | --- | --- | --- | --- | --- |",
+		...cases.map((found) =>
+			row(
+				found,
+				results.filter(({ id }) => id === found.id),
+			),
+		),
+	].join("\n");
+}
+
+function ranLine(results: readonly FaultResult[], run: Run): string {
 	const count = (result: string): string =>
 		results.filter((line) => line.result === result).length.toLocaleString("en");
 	const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
-	return `# Faults
+	const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.versions.node}`;
+	return `Run in full on ${new Date().toISOString().slice(0, 10)} at ${commit}, seed ${run.seed}, on ${machine}: ${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.`;
+}
 
-What was broken on purpose, what had to hold, and what came of it. Written by \`npm run test:faults -- --write\`; the cases
-live in [tests/failure](tests/failure/catalogue.ts), and \`npm test\` runs a short, seeded form of most of them.
+const HEADER = `# Faults
 
-Last full run: ${new Date().toISOString().slice(0, 10)}, after commit ${commit}, seed ${run.seed}, ${run.minutes.toFixed(0)} minutes on ${cpus().length} cores (${cpus()[0]?.model ?? "unknown"}), ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.versions.node}:
-${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.
+What is broken on purpose, what has to hold then, and what came of it. The cases live in
+[tests/failure](tests/failure/catalogue.ts); \`npm test\` runs a short, seeded form of most of them, \`npm run test:faults\` all of
+them in full, and with \`-- --write\` it writes this page (\`--group NAME\` for one section of it). Beside it stands a simulator
+of the engine without its processes: \`npm run test:sim -- --days 1000 --seed 1\`.
 
 The invariants: **I1** nothing acknowledged is lost, and all of it ends · **I2** nothing appears that nobody sent · **I3** exactly one terminal
 record, which never changes · **I4** at-most-once starts at most once · **I5** a lane never runs more than its limit · **I6** starts in order of
@@ -56,7 +71,6 @@ acceptance · **I7** a result belongs to its payload · **I8** the databases are
 file or descriptor is left · **I10** memory, descriptors, WAL and logs stay within bounds · **I11** when the faults end, all work ends and new work
 runs · **I12** clients see documented errors only · **I13** one invocation for one idempotency key · **I14** one invocation for one schedule and
 slot · **I15** no secret in any output.`;
-}
 
 function row(found: FaultCase, results: readonly FaultResult[]): string {
 	const runs = results.reduce((sum, result) => sum + result.runs, 0);
