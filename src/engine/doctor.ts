@@ -121,6 +121,11 @@ function isOlder(version: string, than: string): boolean {
 
 const TRIES = 20;
 const BETWEEN_MS = 25;
+/**
+ * A claim is committed before it is on the disk, and its worker hears of it after that; so a running row without a worker
+ * is stuck only where it stays so for longer than a disk takes.
+ */
+const STUCK_MS = 5_000;
 
 /**
  * What the daemon believes against what its rows say. Its counts move with its commits, so they are compared only
@@ -135,16 +140,19 @@ async function live(dataDir: string, ask: Ask): Promise<Diagnosis[]> {
 			return [note(check, message, { advice: "name its socket with --socket" })];
 		}
 		using folder = openToLook(dataDir);
-		for (let tried = 0; tried < TRIES; tried += 1) {
-			const before = await ask("stats.get");
-			const lanes = await ask("lanes.list");
-			const workers = await ask("workers.list");
-			const rows = folder.countRows();
-			const after = await ask("stats.get");
-			if (before["commits"] === after["commits"]) return compare(lanes, workers, rows);
-			await sleep(BETWEEN_MS);
+		const quiet = await quietLook(ask, folder);
+		if (quiet === undefined) {
+			return [note(check, "the daemon never rested long enough to compare its counts with its rows; look again later")];
 		}
-		return [note(check, "the daemon never rested long enough to compare its counts with its rows; look again later")];
+		let stuck = withoutWorker(quiet);
+		const until = performance.now() + STUCK_MS;
+		while (stuck.length > 0 && performance.now() < until) {
+			await sleep(BETWEEN_MS);
+			const again = await quietLook(ask, folder);
+			if (again === undefined) stuck = [];
+			else stuck = stuck.filter((id) => withoutWorker(again).includes(id));
+		}
+		return compare(quiet, stuck);
 	} catch (error) {
 		if (error instanceof EngineError || (error instanceof Error && "code" in error)) {
 			const advice = "name its socket with --socket; see its log";
@@ -154,36 +162,59 @@ async function live(dataDir: string, ask: Ask): Promise<Diagnosis[]> {
 	}
 }
 
-function compare(
-	lanes: Readonly<Record<string, unknown>>,
-	workers: Readonly<Record<string, unknown>>,
-	rows: LiveRows,
-): Diagnosis[] {
+interface QuietLook {
+	readonly lanes: readonly LaneCounts[];
+	/** Ids that workers have. */
+	readonly aboard: ReadonlySet<string>;
+	readonly rows: LiveRows;
+}
+
+interface LaneCounts {
+	readonly function_id: string;
+	readonly function_name: string;
+	readonly running: number;
+	readonly ready: number;
+	readonly delayed: number;
+}
+
+/** All of it between the same two commits; undefined where the daemon never rested so long. */
+async function quietLook(ask: Ask, folder: { countRows(): LiveRows }): Promise<QuietLook | undefined> {
+	for (let tried = 0; tried < TRIES; tried += 1) {
+		if (tried > 0) await sleep(BETWEEN_MS);
+		const before = await ask("stats.get");
+		const lanes = await ask("lanes.list");
+		const workers = await ask("workers.list");
+		const rows = folder.countRows();
+		const after = await ask("stats.get");
+		if (before["commits"] !== after["commits"]) continue;
+		const aboard = new Set((workers["workers"] as { running: string[] }[]).flatMap(({ running }) => running));
+		return { lanes: lanes["lanes"] as LaneCounts[], aboard, rows };
+	}
+	return undefined;
+}
+
+function withoutWorker({ rows, aboard }: QuietLook): string[] {
+	return rows.running.map(({ createdAt, seq }) => invocationId(createdAt, seq)).filter((id) => !aboard.has(id));
+}
+
+function compare({ lanes, rows }: QuietLook, stuck: readonly string[]): Diagnosis[] {
 	const findings: Diagnosis[] = [];
 	const advice =
 		"restart the daemon: its start counts anew and recovers what is stuck. Please report it with the daemon's log";
-	const list = lanes["lanes"] as {
-		function_id: string;
-		function_name: string;
-		running: number;
-		ready: number;
-		delayed: number;
-	}[];
-	for (const lane of list) {
+	for (const lane of lanes) {
 		const { running, ready, delayed } = rows.lanes.get(lane.function_id) ?? { running: 0, ready: 0, delayed: 0 };
 		if (running === lane.running && ready === lane.ready && delayed === lane.delayed) continue;
 		const message = `the daemon counts ${lane.running} running, ${lane.ready} ready, ${lane.delayed} delayed of ${lane.function_name}; its rows say ${running}, ${ready}, ${delayed}`;
 		findings.push(damage("lanes", "INTERNAL", message, advice));
 	}
-	const aboard = new Set((workers["workers"] as { running: string[] }[]).flatMap(({ running }) => running));
-	const stuck = rows.running.map(({ createdAt, seq }) => invocationId(createdAt, seq)).filter((id) => !aboard.has(id));
 	if (stuck.length > 0) {
 		const message = `${stuck.length} invocations are running without a worker, e.g. ${stuck[0]}`;
 		findings.push(damage("lanes", "INTERNAL", message, advice));
 	}
-	if (findings.length === 0)
+	if (findings.length === 0) {
 		findings.push(
-			ok("lanes", `the counts of ${list.length} lanes agree with their rows, and every running row has its worker`),
+			ok("lanes", `the counts of ${lanes.length} lanes agree with their rows, and every running row has its worker`),
 		);
+	}
 	return findings;
 }

@@ -2,17 +2,17 @@
  * The rows of queue.db against each other, against metadata.db, and against the clock. The file itself, its CHECKs and
  * its indexes are the store's to look at. It reads only; each statement is bounded by the rows that it counts.
  */
-import { crc32 } from "node:zlib";
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Database } from "../store/index.ts";
+import { requestChecksum, resultChecksum } from "./checksum.ts";
 
 export interface InspectRowsOptions {
 	/** Wall clock, UTC ms. */
 	readonly now: number;
 	/** A daemon runs on these rows, so what is running is its business. */
 	readonly running: boolean;
-	/** Also every body against its checksum, and every JSON column. */
+	/** Also every request and result against its checksum, and every JSON column. */
 	readonly full: boolean;
 }
 
@@ -159,48 +159,66 @@ function runningOf(queue: Database): Diagnosis[] {
 	return [note("rows", message)];
 }
 
-interface BodyRow {
+interface ChecksumRow {
 	readonly seq: number;
+	readonly method: string;
+	readonly path: string;
+	readonly headers: string;
+	readonly query: string;
 	readonly body: Buffer | null;
 	readonly bodyBytes: number;
 	readonly bodyCrc: number;
+	readonly status: number | null;
+	readonly resultHeaders: string | null;
 	readonly resultBody: Buffer | null;
 	readonly resultBytes: number | null;
 	readonly resultCrc: number | null;
 }
 
-/** A flipped byte inside a body is one that no check of SQLite sees. */
+const NOTHING = new Uint8Array();
+
+/** A flipped byte inside a value is one that no check of SQLite sees. */
 function checksumsOf(queue: Database): Diagnosis[] {
-	const page = queue.prepare<[number, number], BodyRow>(
-		`SELECT seq, body, body_bytes AS bodyBytes, body_crc AS bodyCrc, result_body AS resultBody,
-			result_bytes AS resultBytes, result_crc AS resultCrc FROM invocation WHERE seq > ? ORDER BY seq LIMIT ?`,
+	const page = queue.prepare<[number, number], ChecksumRow>(
+		`SELECT seq, method, path, headers, query, body, body_bytes AS bodyBytes, body_crc AS bodyCrc, status,
+			result_headers AS resultHeaders, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc
+		FROM invocation WHERE seq > ? ORDER BY seq LIMIT ?`,
 	);
 	const apart = queue.prepare<[number], Buffer>("SELECT bytes FROM body WHERE id = ?").pluck();
 	const wrong: number[] = [];
 	let checked = 0;
+	const check = (
+		seq: number,
+		body: Buffer | undefined,
+		bytes: number,
+		crc: number,
+		of: (body: Uint8Array) => number,
+	) => {
+		checked += 1;
+		// A body that is gone is told by its own check.
+		if (bytes > 0 && body?.byteLength !== bytes) return;
+		if (of(body ?? NOTHING) !== crc) wrong.push(seq);
+	};
 	for (let after = 0; ;) {
 		const rows = page.all(after, BODIES_PAGE);
 		for (const row of rows) {
-			const bodies = [
-				{ inline: row.body, id: row.seq * 2, bytes: row.bodyBytes, crc: row.bodyCrc },
-				{ inline: row.resultBody, id: row.seq * 2 + 1, bytes: row.resultBytes ?? 0, crc: row.resultCrc ?? 0 },
-			];
-			for (const { inline, id, bytes, crc } of bodies) {
-				if (bytes === 0) continue;
-				checked += 1;
-				const found = inline ?? apart.get(id);
-				// A body that is gone is told by its own check.
-				if (found !== undefined && found.byteLength === bytes && crc32(found) !== crc) wrong.push(row.seq);
-			}
+			const { seq, method, path, headers, query, status, resultHeaders } = row;
+			const body = row.bodyBytes === 0 ? undefined : (row.body ?? apart.get(seq * 2));
+			check(seq, body, row.bodyBytes, row.bodyCrc, (bytes) => requestChecksum(method, path, headers, query, bytes));
+			if (status === null) continue;
+			const size = row.resultBytes ?? 0;
+			const result = size === 0 ? undefined : (row.resultBody ?? apart.get(seq * 2 + 1));
+			check(seq, result, size, row.resultCrc ?? 0, (bytes) => resultChecksum(status, resultHeaders ?? "[]", bytes));
 		}
 		const last = rows.at(-1);
 		if (last === undefined) break;
 		after = last.seq;
 	}
 	if (wrong.length > 0) {
-		return [damage("bodies", "DATA_CORRUPT", `a body of ${seqs(wrong)} does not match its checksum`, ADVICE)];
+		const message = `the request or the result of ${seqs(wrong)} does not match its checksum`;
+		return [damage("checksums", "DATA_CORRUPT", message, ADVICE)];
 	}
-	return [ok("bodies", `${checked} bodies match their checksums`)];
+	return [ok("checksums", `${checked} requests and results match their checksums`)];
 }
 
 function jsonOf(queue: Database): Diagnosis[] {

@@ -33,7 +33,7 @@ export function addUpkeepCommands(program: Command, run: Run): void {
 		)
 		.option("--data-dir <folder>", "default: that of the daemon on the socket, else ./data")
 		.option("--config <file>", "the daemon's configuration file, for its folder and socket")
-		.option("--full", "also every index, and every body against its checksum")
+		.option("--full", "also every index, and every request and result against its checksum")
 		.option("--fix", "put right modes, a stale socket, leftovers and torn log lines; never a row")
 		.action(run(doctor));
 	program

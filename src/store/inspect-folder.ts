@@ -95,7 +95,7 @@ function modesOf(root: string, rootStats: Stats): Diagnosis[] {
 
 /** What a daemon makes in its folder. Other files there are not ours to judge. */
 const OURS =
-	/^(?:(?:queue|metadata|logs)\.db(?:-wal|-shm)?|instance\.json|daemon\.(?:lock|json)|ballast|bundles|logs|tmp)$/;
+	/^(?:(?:queue|metadata|logs)\.db(?:-wal|-shm)?|instance\.json|high-water\.json|daemon\.(?:lock|json)|ballast|bundles|logs|tmp)$/;
 
 function diskOf(root: string): Diagnosis[] {
 	const check = "disk";
@@ -167,7 +167,7 @@ function tornBytes(path: string): number | undefined {
 function leftoversOf(root: string): Diagnosis[] {
 	const paths = [
 		...list(join(root, "tmp")).map((name) => join(root, "tmp", name)),
-		...["daemon.json.tmp", "instance.json.tmp"]
+		...["daemon.json.tmp", "instance.json.tmp", "high-water.json.tmp"]
 			.map((name) => join(root, name))
 			.filter((path) => look(path) !== undefined),
 	];

@@ -8,6 +8,7 @@ import { damage, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { LOGS, METADATA, QUEUE, type DatabaseKind } from "./database-kinds.ts";
 import type { Database } from "./database.ts";
+import { describeRollback, findRollbacks, readHighWater, readLevels } from "./high-water.ts";
 import { bundlesOf, inspectBundles } from "./inspect-bundles.ts";
 import { inspectDatabase, RESTORE_ADVICE, type DatabaseLook } from "./inspect-database.ts";
 import { fromError, inspectFolder, inspectWal } from "./inspect-folder.ts";
@@ -37,7 +38,7 @@ export async function inspectDataFolder(root: string, options: InspectOptions): 
 	}
 	try {
 		using scratch = copyToScratch(root, [QUEUE.file, METADATA.file, LOGS.file]);
-		all.push(...(await inspectFiles({ ...files, running, at: (file) => scratch.path(file) })));
+		all.push(...(await inspectFiles({ ...files, running, markOf: root, at: (file) => scratch.path(file) })));
 	} catch (error) {
 		if (error instanceof EngineError && error.code === "STORAGE_FULL") {
 			all.push(warning("databases", `they were not looked at: ${error.message}`, "free space, or set TMPDIR"));
@@ -54,6 +55,8 @@ interface Files {
 	readonly rows: InspectRows;
 	/** Where a database may be opened read-only. */
 	readonly at: (file: string) => string;
+	/** The data folder whose high-water mark they are compared with. */
+	readonly markOf?: string;
 	/** Default: all three. */
 	readonly kinds?: readonly DatabaseKind[];
 }
@@ -70,6 +73,7 @@ export async function inspectFiles(files: Files): Promise<Diagnosis[]> {
 		const queue = looks.get(QUEUE)?.database;
 		const metadata = looks.get(METADATA)?.database;
 		if (metadata === undefined) return findings;
+		if (queue !== undefined && files.markOf !== undefined) findings.push(...rollbacksOf(files.markOf, queue, metadata));
 		if (queue !== undefined) findings.push(...guarded("rows", () => together(queue, metadata, files.rows)));
 		const versions = versionsOf(metadata);
 		if (Array.isArray(versions)) findings.push(...(await inspectBundles(files.bundles, versions, !files.running)));
@@ -77,6 +81,25 @@ export async function inspectFiles(files: Files): Promise<Diagnosis[]> {
 		return findings;
 	} finally {
 		for (const { database } of looks.values()) database?.close();
+	}
+}
+
+/** SQLite opens a database whose newest commits are gone as a whole one. Of one at rest only: a mark is behind its daemon. */
+function rollbacksOf(root: string, queue: Database, metadata: Database): Diagnosis[] {
+	try {
+		const mark = readHighWater(root);
+		if (mark === undefined) return [];
+		return findRollbacks(mark, readLevels({ queue, metadata })).map((rollback) =>
+			damage(
+				rollback.file,
+				"DATA_ROLLED_BACK",
+				`acknowledged work is missing: ${describeRollback(rollback)}`,
+				`put back what is missing, or ${RESTORE_ADVICE}, or go on without: \`bunbase serve --accept-rollback\``,
+			),
+		);
+	} catch (error) {
+		if (error instanceof EngineError) return [fromError("high-water.json", error)];
+		return [unreadableRows("high-water.json", error)];
 	}
 }
 
