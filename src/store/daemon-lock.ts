@@ -33,9 +33,12 @@ export interface DaemonLock {
  * 100 ms lets exactly one win, and is still at once for who reads the message.
  */
 const LOCK_WAIT_MS = 100;
+/** How long who found the lock taken waits for its holder to say who it is: it does so at once, but has to be run. */
+const NAME_WAIT_MS = 1_000;
+const NAME_LOOK_MS = 20;
 
 /** Throws SECOND_DAEMON where another process (or another engine in this one) holds the folder. */
-export function takeDaemonLock(root: string): DaemonLock {
+export function takeDaemonLock(root: string, now: number): DaemonLock {
 	const path = join(root, "daemon.lock");
 	let database: Database.Database | undefined;
 	try {
@@ -47,7 +50,7 @@ export function takeDaemonLock(root: string): DaemonLock {
 		if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
 			throw new EngineError(
 				"SECOND_DAEMON",
-				`${describeHolder(root)} holds ${root}; stop it first, or use another data folder`,
+				`${waitForHolder(root)} holds ${root}; stop it first, or use another data folder`,
 				{
 					cause: error,
 				},
@@ -61,10 +64,16 @@ export function takeDaemonLock(root: string): DaemonLock {
 		throw mapStoreError(error, `locking ${path}`);
 	}
 	const held = database;
-	// What it says is of a run that is over.
-	rmSync(holderPath(root), { force: true });
+	const writeHolder = (holder: Holder): void => writeFileDurably(holderPath(root), `${JSON.stringify(holder)}\n`);
+	try {
+		// What it says is of a run that is over. The rest follows when the daemon is up; its pid is wanted before.
+		writeHolder({ pid: process.pid, socketPath: undefined, startedAt: now, version: "unknown" });
+	} catch (error) {
+		held.close();
+		throw mapStoreError(error, `writing ${holderPath(root)}`);
+	}
 	return {
-		writeHolder: (holder) => writeFileDurably(holderPath(root), `${JSON.stringify(holder)}\n`),
+		writeHolder,
 		release: () => {
 			if (!held.open) return;
 			rmSync(holderPath(root), { force: true });
@@ -115,6 +124,26 @@ export function readHolder(root: string): Holder | undefined {
 		};
 	} catch {
 		return undefined;
+	}
+}
+
+/** As `describeHolder`, of a holder that may have taken the lock a moment ago. */
+function waitForHolder(root: string): string {
+	const still = new Int32Array(new SharedArrayBuffer(4));
+	for (let waited = 0; waited < NAME_WAIT_MS && !isAlive(readHolder(root)?.pid); waited += NAME_LOOK_MS) {
+		Atomics.wait(still, 0, 0, NAME_LOOK_MS);
+	}
+	return describeHolder(root);
+}
+
+function isAlive(pid: number | undefined): boolean {
+	if (pid === undefined) return false;
+	try {
+		process.kill(pid, 0);
+		return true;
+	} catch (error) {
+		// There, but somebody else's.
+		return (error as NodeJS.ErrnoException).code === "EPERM";
 	}
 }
 

@@ -97,7 +97,7 @@ export function openDataFolder(options: DataFolderOptions): DataFolder {
 	return withPrivateUmask(() => {
 		const root = resolve(options.dataDir);
 		makeRoot(root);
-		const lock = takeDaemonLock(root);
+		const lock = takeDaemonLock(root, options.environment.clock.now());
 		try {
 			return openLocked(root, lock, options);
 		} catch (error) {
