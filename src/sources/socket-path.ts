@@ -11,6 +11,9 @@ import { EngineError, messageOf } from "../core/errors.ts";
 
 /** `sun_path` holds 108 bytes on Linux and 104 on macOS, the closing NUL included. */
 const PATH_BYTES_MAX = process.platform === "darwin" ? 103 : 107;
+/** Modes of a folder: everybody may write; but nobody may remove what is not his, as in /tmp. */
+const OTHERS_WRITE = 0o002;
+const STICKY = 0o1000;
 /** A daemon whose loop is this busy is alive all the same. */
 const PROBE_MS = 1_000;
 
@@ -21,8 +24,15 @@ export async function freeSocketPath(path: string, clock: Clock): Promise<void> 
 		throw refusal(path, `the path has ${bytes} bytes; a socket path has 1 to ${PATH_BYTES_MAX}. Choose a shorter one`);
 	}
 	const folder = dirname(resolve(path));
-	if (look(statSync, folder)?.isDirectory() !== true) {
+	const stats = look(statSync, folder);
+	if (stats?.isDirectory() !== true) {
 		throw refusal(path, `${folder} is no folder; create it or choose another path`);
+	}
+	if ((stats.mode & OTHERS_WRITE) !== 0 && (stats.mode & STICKY) === 0) {
+		throw refusal(
+			path,
+			`anybody may replace files in ${folder}, so another program could take the socket's place; run chmod o-w or choose another path`,
+		);
 	}
 	const before = look(lstatSync, path);
 	if (before === undefined) return;
