@@ -313,6 +313,8 @@ export interface Stats {
 	readonly functions: number;
 	readonly queued: number;
 	readonly running: number;
+	/** Callers that wait for an invocation to end. */
+	readonly waiters: number;
 	readonly workers: Readonly<Record<WorkerState, number>>;
 	/** Since the daemon started, by terminal state. */
 	readonly ended: Readonly<Partial<Record<State, number>>>;

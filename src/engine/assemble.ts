@@ -124,7 +124,18 @@ export function assemble(deps: AssembleDeps): Parts {
 		},
 	});
 	const invocations = new Invocations({ environment, registry, queue, pool, waiters });
-	const views = new Views({ environment, folder, logs, registry, queue, pool, telemetry, startedAt, draining });
+	const views = new Views({
+		environment,
+		folder,
+		logs,
+		registry,
+		queue,
+		pool,
+		telemetry,
+		waiters,
+		startedAt,
+		draining,
+	});
 	const maintenance = new Maintenance(environment, [
 		{ name: "prune results", step: () => queue.prune() },
 		{

@@ -92,6 +92,7 @@ export class Telemetry {
 			"Log lines dropped because the writer was behind.",
 			stats.logLinesDropped,
 		);
+		one("waiters", "gauge", "Callers that wait for an invocation to end.", stats.waiters);
 		one("draining", "gauge", "1 while the daemon is stopping.", stats.draining ? 1 : 0);
 		one("database_bytes", "gauge", "Size of queue.db and its WAL.", gauges.databaseBytes);
 		one("wal_bytes", "gauge", "The larger write-ahead log of queue.db and metadata.db.", stats.walBytes);

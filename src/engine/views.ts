@@ -8,6 +8,7 @@ import type { Queue } from "../queue/index.ts";
 import type { DataFolder, LogStore } from "../store/index.ts";
 import type { FunctionEntry, Registry } from "./registry.ts";
 import type { Telemetry } from "./telemetry.ts";
+import type { Waiters } from "./waiters.ts";
 import { VERSION } from "./version.ts";
 
 export interface ViewsDeps {
@@ -18,6 +19,7 @@ export interface ViewsDeps {
 	readonly queue: Queue;
 	readonly pool: Pool;
 	readonly telemetry: Telemetry;
+	readonly waiters: Waiters;
 	readonly startedAt: number;
 	readonly draining: () => boolean;
 }
@@ -135,6 +137,7 @@ export class Views {
 			functions: registry.size,
 			queued,
 			running,
+			waiters: this.#deps.waiters.count,
 			workers,
 			ended: { ...this.#deps.telemetry.ended },
 			accepted: queue.accepted,

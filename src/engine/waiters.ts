@@ -45,8 +45,16 @@ export class Waiters {
 		for (const [invocationId, set] of all) for (const waiter of set) waiter(stopping(invocationId));
 	}
 
+	/** Invocations that are waited for. */
 	get size(): number {
 		return this.#byId.size;
+	}
+
+	/** Who waits for them; counted when it is asked for. */
+	get count(): number {
+		let count = 0;
+		for (const set of this.#byId.values()) count += set.size;
+		return count;
 	}
 }
 

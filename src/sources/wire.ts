@@ -327,6 +327,7 @@ export function wireStats(stats: Stats): Record<string, unknown> {
 		functions: stats.functions,
 		queued: stats.queued,
 		running: stats.running,
+		waiters: stats.waiters,
 		workers: stats.workers,
 		ended: stats.ended,
 		accepted: stats.accepted,

@@ -440,6 +440,7 @@ export class FakeEngine implements C.Engine {
 			ended: { succeeded: this.#count("succeeded") },
 			accepted: this.requests.length,
 			commits: 0,
+			waiters: this.waiters,
 			logLinesDropped: 0,
 			rssBytes: 0,
 			walBytes: 0,

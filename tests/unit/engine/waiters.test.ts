@@ -19,6 +19,7 @@ test("every waiter of an invocation is told of its end, once; others are not", (
 	waiters.add("a", () => told.push("a1"));
 	waiters.add("a", () => told.push("a2"));
 	waiters.add("b", () => told.push("b"));
+	assert.deepEqual([waiters.size, waiters.count], [2, 3]);
 	waiters.ended(end("a"));
 	waiters.ended(end("a"));
 	assert.deepEqual(told, ["a1", "a2"]);
