@@ -1,13 +1,15 @@
 /**
  * The process as the CLI sees it: its streams, its signals, its clock.
  *
- * The first SIGINT, SIGTERM or SIGHUP (its terminal was closed) aborts `interrupted`, and whoever runs ends in order; the
- * second ends the process at once with 128 + the signal's number. A reader that goes away (`| head`) ends a command quietly with 0; a daemon goes
- * on without it.
+ * The first SIGINT, SIGTERM or SIGHUP (its terminal was closed) aborts `interrupted`, and whoever runs ends in order;
+ * the second ends the process at once with 128 + the signal's number. A reader that goes away (`| head`) ends a command
+ * quietly with 0; output that cannot be written for another reason (a full disk) ends it with 74, because 0 would say that
+ * it is there. A daemon goes on in both cases.
  */
 import { readFileSync } from "node:fs";
 import type { Writable } from "node:stream";
 import type { Clock } from "./core/environment.ts";
+import { EXIT } from "./core/errors.ts";
 import type { CliHost, Output } from "./sources/cli-host.ts";
 
 const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
@@ -33,7 +35,12 @@ export function processHost(): ProcessHost {
 	const brokenPipe = (error: NodeJS.ErrnoException): void => {
 		if (endOnBrokenPipe && error.code === "EPIPE") process.exit(0);
 	};
-	process.stdout.on("error", brokenPipe);
+	process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+		brokenPipe(error);
+		if (!endOnBrokenPipe) return;
+		process.stderr.write(`error: the output cannot be written: ${error.message}\n`);
+		process.exit(EXIT.io);
+	});
 	process.stderr.on("error", brokenPipe);
 	for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
 		process.on(signal, () => {
