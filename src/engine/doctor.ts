@@ -68,7 +68,7 @@ export async function fix(
 	const others = repairs.filter(({ kind }) => kind !== "mode");
 	const done = modes.map((what) => (what.kind === "socket" ? "" : repair(what)));
 	if (others.length === 0 || isHeld(dataDir)) return done;
-	const lock = takeDaemonLock(dataDir);
+	const lock = takeDaemonLock(dataDir, Date.now());
 	try {
 		for (const what of others) done.push(what.kind === "socket" ? await removeSocket(what.path) : repair(what));
 	} finally {

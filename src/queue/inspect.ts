@@ -5,7 +5,7 @@
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Database } from "../store/index.ts";
-import { requestChecksum, resultChecksum } from "./checksum.ts";
+import { isRequestWhole, isResultWhole } from "./checksum.ts";
 
 export interface InspectRowsOptions {
 	/** Wall clock, UTC ms. */
@@ -187,28 +187,24 @@ function checksumsOf(queue: Database): Diagnosis[] {
 	const apart = queue.prepare<[number], Buffer>("SELECT bytes FROM body WHERE id = ?").pluck();
 	const wrong: number[] = [];
 	let checked = 0;
-	const check = (
-		seq: number,
-		body: Buffer | undefined,
-		bytes: number,
-		crc: number,
-		of: (body: Uint8Array) => number,
-	) => {
+	const check = (seq: number, body: Buffer | undefined, bytes: number, isWhole: (body: Uint8Array) => boolean) => {
 		checked += 1;
 		// A body that is gone is told by its own check.
 		if (bytes > 0 && body?.byteLength !== bytes) return;
-		if (of(body ?? NOTHING) !== crc) wrong.push(seq);
+		if (!isWhole(body ?? NOTHING)) wrong.push(seq);
 	};
 	for (let after = 0; ;) {
 		const rows = page.all(after, BODIES_PAGE);
 		for (const row of rows) {
 			const { seq, method, path, headers, query, status, resultHeaders } = row;
 			const body = row.bodyBytes === 0 ? undefined : (row.body ?? apart.get(seq * 2));
-			check(seq, body, row.bodyBytes, row.bodyCrc, (bytes) => requestChecksum(method, path, headers, query, bytes));
+			check(seq, body, row.bodyBytes, (bytes) => isRequestWhole({ method, path, headers, query }, bytes, row.bodyCrc));
 			if (status === null) continue;
 			const size = row.resultBytes ?? 0;
 			const result = size === 0 ? undefined : (row.resultBody ?? apart.get(seq * 2 + 1));
-			check(seq, result, size, row.resultCrc ?? 0, (bytes) => resultChecksum(status, resultHeaders ?? "[]", bytes));
+			check(seq, result, size, (bytes) =>
+				isResultWhole({ status, headers: resultHeaders ?? "[]" }, bytes, row.resultCrc),
+			);
 		}
 		const last = rows.at(-1);
 		if (last === undefined) break;

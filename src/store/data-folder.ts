@@ -124,7 +124,7 @@ export function openToCopy(dataDir: string): FolderToCopy {
 		);
 	}
 	refuseHalfRestored(root);
-	const lock = takeDaemonLock(root);
+	const lock = takeDaemonLock(root, Date.now());
 	const opened: OpenedDatabase[] = [];
 	const close = (): void => {
 		for (const { database } of opened) database.close();

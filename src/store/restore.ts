@@ -63,7 +63,7 @@ export async function restoreBackup(options: RestoreOptions): Promise<Restored> 
 	}
 	refuseTarget(root);
 	const made = withPrivateUmask(() => makeRoot(root));
-	const lock = takeDaemonLock(root);
+	const lock = takeDaemonLock(root, Date.now());
 	const partial = join(root, RESTORE_PARTIAL);
 	try {
 		// Nothing of it was ever started.
