@@ -97,7 +97,9 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 			requireHostHeader: false, // the guard answers for it, with a problem body
 		});
 		made.maxConnections = CONNECTIONS_MAX;
-		const onRequest = inTurn((req, res) => void serve(context, api, req, res));
+		const onRequest = (req: IncomingMessage, res: ServerResponse): void => {
+			connections.take(req, res, () => void serve(context, api, req, res));
+		};
 		made.on("request", onRequest);
 		made.on("checkContinue", onRequest); // `100 Continue` is sent by who wants the body
 		made.on("connection", (socket: Socket) => connections.add(socket));
@@ -108,11 +110,10 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	}
 
 	async function serve(context: HttpContext, api: Api, req: IncomingMessage, res: ServerResponse): Promise<void> {
-		if (!connections.takes(req, res)) return;
 		inFlight.add(res);
 		try {
 			if (stopping.signal.aborted) res.shouldKeepAlive = false;
-			guard(req);
+			passGuard(req, res);
 			if (stopping.signal.aborted) throw new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued");
 			if ((req.url ?? "").startsWith(GATEWAY_PREFIX)) await serveFunction(context, req, res);
 			else await api(req, res);
@@ -120,6 +121,16 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 			sendThrown(req, res, thrown, environment);
 		} finally {
 			inFlight.delete(res);
+		}
+	}
+
+	/** Whose form, name or origin is wrong is told once: what follows on such a connection may be read differently by others. */
+	function passGuard(req: IncomingMessage, res: ServerResponse): void {
+		try {
+			guard(req);
+		} catch (refused) {
+			res.shouldKeepAlive = false;
+			throw refused;
 		}
 	}
 
@@ -157,23 +168,6 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 			const shown = bound.family === "IPv6" ? `[${bound.address}]` : bound.address;
 			return { host: bound.address, port: bound.port, url: `http://${shown}:${bound.port}` };
 		},
-	};
-}
-
-/**
- * One request of a connection at a time: the next is begun when the answer before it was taken. Node parses every
- * request of a chunk at once; 1,000 pipelined calls of a client that never reads would each run and keep their answer
- * (10 connections with 100 answers of 4 MB each took 3.9 GB).
- */
-function inTurn(
-	begin: (req: IncomingMessage, res: ServerResponse) => void,
-): (req: IncomingMessage, res: ServerResponse) => void {
-	const last = new WeakMap<Socket, ServerResponse>();
-	return (req, res) => {
-		const before = last.get(req.socket);
-		last.set(req.socket, res);
-		if (before === undefined || before.closed || before.writableFinished) begin(req, res);
-		else before.once("close", () => void (req.socket.destroyed || begin(req, res)));
 	};
 }
 
