@@ -120,13 +120,14 @@ fault("F4", "a body over 1 MiB to the API is 413, whatever its length says", asy
 	assert.deepEqual(statuses(await s.raw(`POST /v1/functions HTTP/1.1\r\n${HOST}${chunked}`)), [413]);
 });
 
-fault("F4", "1,000 pipelined requests get 1,000 answers in their order", async () => {
+fault("F4", "pipelined requests are answered all and in their order", async (f) => {
+	const count = f.runs(200, 1000);
 	const one = (index: number): string =>
-		`GET /functions/web/${index} HTTP/1.1\r\n${HOST}${index === 999 ? CLOSE : ""}\r\n`;
-	const answer = await s.raw(Array.from({ length: 1000 }, (_, index) => one(index)).join(""));
-	assert.equal(statuses(answer).length, 1000);
+		`GET /functions/web/${index} HTTP/1.1\r\n${HOST}${index === count - 1 ? CLOSE : ""}\r\n`;
+	const answer = await s.raw(Array.from({ length: count }, (_, index) => one(index)).join(""));
+	assert.equal(statuses(answer).length, count);
 	const order = [...answer.matchAll(/"path":"\/(\d+)"/g)].map((match) => Number(match[1]));
-	assert.deepEqual(order, [...Array(1000).keys()]);
+	assert.deepEqual(order, [...Array(count).keys()]);
 });
 
 fault(

@@ -4,110 +4,177 @@ import type { FaultCase } from "../fault-case.ts";
 export const HTTP: readonly FaultCase[] = [
 	{
 		id: "F1",
-		what: "smuggling table: CL+TE, dup CL, TE variants, bare LF, space before colon, obs-fold, +5/0x5 CL, chunk overflow, NUL",
-		injection: "raw sockets",
-		holds: "stays so (regression)",
+		what: "Requests that two parsers read differently: Content-Length beside Transfer-Encoding, lengths that repeat or are no number, LF or CR alone, folded lines, a space before the colon, NUL, bad chunk sizes",
+		injection:
+			"33 requests over raw sockets, each with a second request behind it, and seeded mutations of good ones; the daemon's count of accepted work tells what ran",
+		holds:
+			"400 and the connection closes; the request behind never runs; each answer stands for its own request: what ran was answered, what was refused did not run",
+		bugs: [
+			"broken bytes behind a whole pipelined request: Node wrote its 400 at once, in place of the answer of the request that ran, fixed in HTTP: broken bytes never answer for the request before them",
+			"a request behind one that was refused with its body still on the way ran, and nobody was told, fixed in the same; SEED=681764300",
+		],
 	},
 	{
 		id: "F2",
-		what: "what Node lets through: two Host headers (200, first wins), `GET /x` without version, Host undefined (200), absolute-form target (`req.url` = `http://evil/x`), `Upgrade: h2c` ignored, raw `..`/`%00` in url",
-		injection: "raw sockets; must be 400 by us",
-		holds: "F1",
+		what: "Requests that Node's parser lets through: two Host headers, none, no version, HTTP/1.0, an absolute target, a fragment, %00, a body with GET; upgrades and tunnels; dot segments",
+		injection: "Raw sockets",
+		holds:
+			"400 and the connection closes, nothing is queued; an upgrade is ignored, CONNECT is closed; a path goes as it came to the function of its first segment",
 	},
 	{
 		id: "F3",
-		what: "slowloris headers / body, 1,000 conns",
-		injection: "",
-		holds: "other requests p99 < 50 ms",
+		what: "Clients that stop in the middle, or send a byte a second",
+		injection:
+			"200 (long: 1,000) connections that stop after nothing, half a line, half a header, half a body, half a chunk, an answer; the long form waits until each is cut",
+		holds: "others are answered as before; each is cut with 408 after 10 s (head), 60 s (whole request) or 5 s (idle)",
 	},
 	{
 		id: "F4",
-		what: "20 KB header (431), 2,001 headers, 100 MB body without length, gzip bomb, body after 413, pipelining 1,000",
-		injection: "raw",
-		holds: "bounded memory",
+		what: "Too much of everything: heads, headers, targets, bodies without a length, one-byte chunks, chunk extensions, trailers, gzip bombs, bodies behind a 413, pipelined requests",
+		injection: "Raw sockets; the daemon's resident memory is sampled while they send",
+		holds: "431, 413 or 400, nothing is queued, and memory stays within 64 MiB of what it was",
+		bugs: [
+			"a body of 6,000,000 one-byte chunks, within its limit: 2.6 GB resident and 19 s, one Buffer kept for each; now 20 MB, fixed in HTTP: a body of one-byte chunks is gathered as it comes",
+			"100,000 pipelined requests of one client that reads nothing: 530 MB and 100,000 rows, fixed in HTTP: requests of a connection wait in their turn in one place",
+		],
+		notCovered: [
+			"bodies of many connections at once have no common bound: 1,000 uploads of 6 MiB at the same time take 6 GB",
+		],
 	},
 	{
 		id: "F5",
-		what: "path traversal/odd names in function, bundle entry, event, lane, log file, static asset: `..`, `%2e%2e%2f`, `\\0`, absolute, `CON`, 300 chars, Unicode bidi, `__proto__`, `constructor`",
-		injection: "property test on name validator `^[a-z][a-z0-9_-]{0,62}$` + static map",
-		holds: "only the allow-list",
+		what: "Names that are paths, devices, options, prototypes, markup, SQL, control or direction characters, or too long",
+		injection:
+			"A list of 45 and generated ones as function, version, event type, schedule, lane key, tag, idempotency key and variable, over HTTP, socket and command line; then every file name in the data folder",
+		holds: "taken exactly where the rule for its kind allows it, else the documented refusal; files are named by ids",
+		bugs: [
+			"a variable called __proto__: answered 200 and dropped, because zod's records leave that key out, fixed in A key __proto__ in variables or overrides is refused",
+		],
 	},
 	{
 		id: "F6",
-		what: "bundle archives (if any): zip/tar slip, symlink, hardlink, device, 10 GB sparse, 100k files, duplicate names, case clash",
-		injection: "generated",
-		holds: "rejected before write",
+		what: "Deployments of paths that are no source: pipes, sockets, devices, loops of links, 10 GB sparse files, NUL, names too long, folders of 10,000 files, links that change, sources that import a huge file",
+		injection: "Made in a folder and deployed over HTTP, with and without a build",
+		holds: "422 within bounds, no file is left; a version keeps the bytes that it was deployed with",
+		bugs: [
+			"a path with NUL, a loop of links, a name too long: 500 INTERNAL, an exception of stat, fixed in Deploy: only regular files are read",
+			"a sparse source of 10 GB, or one that imports such a file: the bundler grew without a bound (4 GB in 5 s), fixed in the same: it ends at 2 GiB",
+		],
+		notCovered: ["archives: there are none, a deployment names a file or folder of the daemon's machine"],
 	},
 	{
 		id: "F7",
-		what: "DNS rebinding: Host evil.com, 127.0.0.1.evil, [::1], localhost:port, no port",
-		injection: "raw",
-		holds: "421/403 unless in allowedHosts",
+		what: "DNS rebinding: a page whose own name answers our address",
+		injection:
+			"Raw requests with 32 values of Host, as same-origin to the browser, and seeded near misses of allowed names",
+		holds: "421 for every path and method, nothing changes, unless the name is local or in allowedHosts",
 	},
 	{
 		id: "F8",
-		what: "CSRF: cross-site form POST, text/plain JSON, `Sec-Fetch-Site: cross-site/same-site`, no header + bad Origin, null origin",
-		injection: "raw + chromium",
-		holds: "403 for unsafe methods",
+		what: "Cross-site requests: forms, JSON as text/plain, beacons, opaque origins, other ports, method overrides",
+		injection: "Raw requests as browsers write them, to 11 routes that change something",
+		holds:
+			"403 for unsafe methods unless Sec-Fetch-Site is same-origin or none, or else Origin names the host; nothing changed",
+		notCovered: ["a real browser: none is part of the tests"],
 	},
 	{
 		id: "F9",
-		what: "CORS never `*` with credentials; preflight denied by default; SSE/WebSocket origin check",
-		injection: "raw",
-		holds: "F8",
+		what: "Reading from another site: preflights, log streams, WebSockets",
+		injection: "Raw requests with Origin of another site to every route",
+		holds: "no CORS header that a handler did not set itself; preflights to the API are 405; no protocol is switched",
 	},
 	{
 		id: "F10",
-		what: "auth: missing/bad/expired token, timing (crypto.timingSafeEqual on hashes), token in URL not logged, login throttle, session fixation, logout",
-		injection: "tests",
-		holds: "401/403",
+		what: "Callers that nobody knows",
+		injection: "Starts with addresses that are not loopback; connections to this machine's other addresses",
+		holds: "without authentication the daemon listens on loopback only, else it does not start (exit 78)",
+		notCovered: [
+			"tokens, logins and sessions: the HTTP API has no authentication, and every process of the machine may call it",
+		],
 	},
 	{
 		id: "F11",
-		what: "XSS: function names, payloads, errors, logs with `<script>`, ANSI, CSV formula; CSP `default-src 'self'` without inline",
-		injection: "playwright",
-		holds: "no execution, CSP report empty",
+		what: "Scripts in what functions answer and in what we repeat: names, paths, errors, logs",
+		injection: "A function that answers any bytes as any type; markup in every place that a refusal repeats",
+		holds:
+			"what a browser could run as a page is sandboxed into an origin of its own, whose requests are refused as cross-site; our own answers are JSON or text with nosniff and may load nothing",
+		bugs: [
+			"a function that repeats its caller's text as HTML gave any website the API, because both have one origin, fixed in HTTP: a page that a function answers is sandboxed",
+		],
+		notCovered: ["a real browser: none is part of the tests", "CSV formulas: the engine writes no CSV"],
 	},
 	{
 		id: "F12",
-		what: "secrets: canary values in env/secret store/payload redaction paths; grep every output, core dump setting, `/proc/<pid>/cmdline`, error messages, backups documented",
-		injection: "canary scan",
-		holds: "I15",
+		what: "Secrets: variables of functions, the daemon's own environment, what callers send in bodies, headers and queries",
+		injection:
+			"Canaries in all of them; failed loads, crashes, refusals, broken requests; then a search through every answer, list, log, metric, file, argument list and environment of processes",
+		holds:
+			"I15: a variable is in metadata.db (0600) and its own function's process only, a payload in queue.db only, the daemon's environment in no worker; a removed variable is gone from the file after a stop",
+		bugs: [
+			"a variable that was unset or replaced could be read in metadata.db for ever, fixed in Store: removed variables are overwritten",
+		],
+		notCovered: [
+			"what a function itself prints or throws: it is kept as it is, secrets too",
+			"payloads that retention removed stay readable in queue.db until their pages are used again",
+			"core dumps: the limit is the shell's",
+		],
 	},
 	{
 		id: "F13",
-		what: "file modes: data dir 0700, db/log/socket 0600, secrets 0600, umask set before create; symlink in data dir; other uid connects",
-		injection: "`setpriv --reuid` second user",
-		holds: "EACCES",
+		what: "Other users of the machine, a umask of 000, modes that a backup brought back, links and files in the place of ours",
+		injection:
+			"The daemon under umask 000; every path tried as another user with setpriv; modes opened while it was away; links planted for the socket and the databases",
+		holds:
+			"folders 0700, files 0600 or less, WAL and socket too; EACCES for others; what is not ours is refused and left as it is",
+		bugs: [
+			"a queue.db of mode 0666 got a WAL and shm that anybody could read, fixed in Store: WAL and shm are made private with their database",
+		],
+		notCovered: ["a data folder that belongs to another user: who owns it may always replace what is in it"],
 	},
 	{
 		id: "F14",
-		what: "webhook: bad signature, old/future timestamp, replayed id, altered raw body, multiple v1 signatures, wrong secret length",
-		injection: "Standard Webhooks vectors",
-		holds: "401, one invocation per webhook-id",
+		what: "Webhooks: signatures, timestamps, replays",
+		injection: "None",
+		holds: "nothing to hold",
+		notCovered: ["the engine has no webhooks"],
 	},
 	{
 		id: "F15",
-		what: "idempotency: same key same body (same id), same key other body (422), concurrent 100× (one id), after expiry, key length/charset",
-		injection: "driver",
-		holds: "I13",
+		what: "Idempotency keys: the same request and others under one key, a hundred at once, kill -9, the end of their time, odd keys",
+		injection: "HTTP and socket in every order; the 24 h by a clock that the test moves; raw headers for the keys",
+		holds:
+			"I13: one invocation for a key for 24 h to the millisecond; another request under it is 422 and queues nothing",
 	},
 	{
 		id: "F16",
-		what: "ReDoS/complexity in our own parsers (cron, filters, globs, traceparent)",
-		injection: "fuzz with 100 KB inputs",
-		holds: "≤ 5 ms",
+		what: "Input that makes a parser slow",
+		injection:
+			"100 KB of each of 60 patterns and of seeded mixtures to 26 parsers, each compared with a plain walk over the same text; 500 KB of nonsense to the routes that parse",
+		holds: "never over 500 times the walk (a quadratic one takes 10,000), and no refusal repeats what was sent",
+		bugs: [
+			"100 KB of `ESC ]` in a log line: 9 s in stripVTControlCharacters; 100 KB of spaces in a table cell: 14 s, fixed in CLI: text of functions is made harmless in linear time",
+			"an unknown key or time zone of 500 KB came back whole in the refusal, fixed in Refusals tell a bounded part of what was sent",
+		],
 	},
 	{
 		id: "F17",
-		what: "JSON: duplicate keys, `__proto__`, 1e999, lone surrogates, BOM, depth 100k, 1M keys",
-		injection: "corpus",
-		holds: "documented result",
+		what: "JSON that parsers disagree about: repeated keys, __proto__, 1e999, lone surrogates, a BOM, bytes that are no UTF-8, 100,000 deep, 1,000,000 keys",
+		injection: "A corpus of 28 through HTTP, socket and command line; ten bodies that aim at prototypes",
+		holds:
+			"the same result on each face or BAD_JSON, never a crash; no prototype is reached, and such a key is refused",
+		bugs: [
+			"__proto__ inside an override's retry: answered 200 without an effect, it became the prototype of the merged object, fixed in A key __proto__ inside an override's retry is refused",
+		],
 	},
 	{
 		id: "F18",
-		what: "CLI: terminal escape injection from function logs; `--` handling; broken pipe (`| head`) exits 0/141 quietly; NO_COLOR; not a TTY",
-		injection: "scripts",
-		holds: "clean",
+		what: "What the command line writes: escape sequences of functions, C1 and direction characters, colours, readers that go away, full disks, arguments that look like options",
+		injection: "`script` as a terminal, bash pipes, /dev/full",
+		holds:
+			"on a terminal nothing moves it but our own colours; pipes get the bytes; a reader that goes away ends it with 0 or 141 and no word; output that is lost ends it with 74",
+		bugs: [
+			"U+009B and direction characters in JSON and in a log line's fields reached the terminal, fixed in CLI: text of functions is made harmless in linear time",
+			"output to a full disk was lost with exit code 0, fixed in CLI: output that cannot be written ends with 74",
+		],
 	},
 ];
