@@ -28,6 +28,7 @@ const { isFinite, isInteger } = Number;
 const { max, min } = Math;
 const { has } = Set.prototype;
 const OwnBytes = Uint8Array;
+const OwnBuffer = ArrayBuffer;
 const { set } = Uint8Array.prototype;
 const { encodeInto } = TextEncoder.prototype;
 const { decode } = TextDecoder.prototype;
@@ -169,11 +170,16 @@ const LEVELS: ReadonlySet<unknown> = new Set<ChannelLogLevel>(["debug", "info", 
 /** Collects the frames of one turn, so that they leave in one write. */
 export class FrameWriter {
 	#chunks: Uint8Array[] = [];
+	#memory = new ArrayBuffer(0);
+	/** All of `#memory`. */
 	#buffer = NOTHING;
+	#size = 0;
+	/** What was not taken yet is from `#start` to `#used`. */
+	#start = 0;
 	#used = 0;
 
 	get empty(): boolean {
-		return this.#used === 0 && this.#chunks.length === 0;
+		return this.#used === this.#start && this.#chunks.length === 0;
 	}
 
 	host(message: Exclude<HostMessage, InvokeMessage>): void {
@@ -204,10 +210,9 @@ export class FrameWriter {
 	}
 
 	#cut(): void {
-		if (this.#used === 0) return;
-		this.#chunks[this.#chunks.length] = part(this.#buffer, 0, this.#used);
-		this.#buffer = part(this.#buffer, this.#used, apply(sizeOf, this.#buffer, []));
-		this.#used = 0;
+		if (this.#used === this.#start) return;
+		this.#chunks[this.#chunks.length] = new OwnBytes(this.#memory, this.#start, this.#used - this.#start);
+		this.#start = this.#used;
 	}
 
 	#add(type: number, head: string, body: Uint8Array): void {
@@ -215,14 +220,17 @@ export class FrameWriter {
 		const copied = bodyBytes <= BODY_COPY_BYTES_MAX ? bodyBytes : 0;
 		// One UTF-16 unit becomes at most three bytes.
 		const room = 4 + FIXED_BYTES + head.length * 3 + copied;
-		if (apply(sizeOf, this.#buffer, []) - this.#used < room) {
+		if (this.#size - this.#used < room) {
 			this.#cut();
-			this.#buffer = new OwnBytes(max(room, BUFFER_BYTES));
+			this.#size = max(room, BUFFER_BYTES);
+			this.#memory = new OwnBuffer(this.#size);
+			this.#buffer = new OwnBytes(this.#memory);
+			this.#start = this.#used = 0;
 		}
 		const buffer = this.#buffer;
 		const start = this.#used;
 		const headAt = start + 4 + FIXED_BYTES;
-		const rest = part(buffer, headAt, apply(sizeOf, buffer, []));
+		const rest = new OwnBytes(this.#memory, headAt, this.#size - headAt);
 		const headLength = apply(encodeInto, encoder, [head, rest]).written;
 		writeU32(buffer, start, FIXED_BYTES + headLength + bodyBytes);
 		buffer[start + 4] = type;
