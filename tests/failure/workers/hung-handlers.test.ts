@@ -32,7 +32,7 @@ fault(
 	async (f) => {
 		await using lab = await startLab();
 		await lab.deploy("hangs", "faults/hangs.ts", LIMITS);
-		const rounds = f.runs(1, 20);
+		const rounds = f.runs(1, 10);
 		for (const path of ["/loop", "/microtasks", "/regex", "/atomics", "/sleep-sync", "/read-sync", "/ignores-term"]) {
 			let latest = 0;
 			for (let round = 0; round < rounds; round += 1) latest = Math.max(latest, await hangs(lab, path));

@@ -93,7 +93,7 @@ fault("C8", "every answer ends as documented, and the same worker takes the next
 	await using lab = await startLab();
 	await lab.deploy("answers", "faults/answers.ts", ALONE);
 	const pid = textOf(await lab.call("answers", "/pid"));
-	for (let round = f.runs(1, 20); round > 0; round -= 1) {
+	for (let round = f.runs(1, 5); round > 0; round -= 1) {
 		for (const [path, [code, message]] of Object.entries(REFUSED)) {
 			const record = await lab.call("answers", path);
 			assert.equal(cameTo(record), `failed ${code} charged 1`, path);
