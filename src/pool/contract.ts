@@ -101,7 +101,10 @@ export interface Pool {
 	 * other versions are ended.
 	 */
 	activate(spec: WorkerSpec): void;
-	/** Ends the function's workers as they fall idle and starts no more of the old kind (a new environment). */
+	/**
+	 * A new environment: ends the function's workers as they fall idle and starts no more of the old kind; what could not
+	 * start before is tried again at once.
+	 */
 	recycle(functionId: string): void;
 	/** Why no worker of this version can be started now, e.g. "breaker open for 4 s: SyntaxError …", or undefined. */
 	blocked(key: string): string | undefined;

@@ -140,6 +140,13 @@ class WorkerPool implements Pool {
 		for (const worker of this.#live) {
 			if (worker.spec.functionId === functionId) worker.retire("its environment or limits changed");
 		}
+		// What could not start before may start now: whoever mended it does not wait for the breaker.
+		for (const version of this.#versions.all()) {
+			if (version.spec.functionId !== functionId || version.breaker.closed) continue;
+			version.breaker.succeeded();
+			version.breakerTimer?.cancel();
+			version.breakerTimer = undefined;
+		}
 		this.#demand.soon();
 	}
 

@@ -41,6 +41,29 @@ test("three failed starts open the breaker; it lets one start through after 1 s,
 	await harness.end();
 });
 
+test("a new environment closes the breaker: who mended it does not wait for its time to be over", async () => {
+	const harness = createPoolHarness();
+	const f = spec();
+	harness.processes.habits.ready = false;
+	assert.equal(harness.pool.reserve(f, { bytes: 0, solo: false }), undefined);
+	for (let started = 1; started <= 3; started += 1) {
+		await settled();
+		harness.processes.all.at(-1)?.says({ type: "start_failed", message: "no secret", stack: undefined });
+	}
+	await settled();
+	assert.match(harness.pool.blocked(f.key) ?? "", /breaker open/);
+	harness.processes.habits.ready = true;
+	harness.pool.recycle("another");
+	await settled();
+	assert.match(harness.pool.blocked(f.key) ?? "", /breaker open/, "it is another function's");
+	harness.pool.recycle(f.functionId);
+	await settled();
+	assert.equal(harness.pool.blocked(f.key), undefined);
+	assert.equal(harness.processes.all.length, 4, "started at once, for those that wait");
+	await harness.run(f, "a");
+	await harness.end();
+});
+
 test("a worker that is not ready within ten seconds, or exits before, has failed to start", async () => {
 	const harness = createPoolHarness();
 	harness.processes.habits.ready = false;
