@@ -83,6 +83,9 @@ export function tmpfsDisk(bytes: number): Disk {
 	return diskAt(mount(home, ["-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs"]));
 }
 
+/** A runner that ends this process early must not leave a mount behind: it then ends through `exit`. */
+let terminable = false;
+
 /** Processes that keep a disk busy, by a path on it: ended before it is unmounted, where their test failed half way. */
 export const usersOfDisks = new Set<{ readonly path: string; readonly end: () => void }>();
 
@@ -102,6 +105,8 @@ function mount(home: string, what: readonly string[]): Mounted {
 		rmSync(home, { recursive: true, force: true });
 	};
 	process.on("exit", away);
+	if (!terminable) process.once("SIGTERM", () => process.exit(143));
+	terminable = true;
 	try {
 		execFileSync("mount", [...what, path]);
 		there = true;

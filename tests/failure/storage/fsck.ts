@@ -90,9 +90,12 @@ interface Row {
 	readonly body: Buffer | null;
 	readonly bodyBytes: number;
 	readonly bodyCrc: number;
+	/** What the checksum of the request begins with. */
+	readonly requestHead: string;
 	readonly resultBody: Buffer | null;
 	readonly resultBytes: number | null;
 	readonly resultCrc: number | null;
+	readonly resultHead: string;
 }
 
 function queue(
@@ -105,22 +108,30 @@ function queue(
 	const bodyOf = db.prepare<[number], Buffer>("SELECT bytes FROM body WHERE id = ?").pluck();
 	const rows = db.prepare<[], Row>(
 		`SELECT seq, state, lane, version, attempt, body, body_bytes AS bodyBytes, body_crc AS bodyCrc,
-			result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc FROM invocation ORDER BY seq`,
+			method || ' ' || path || char(10) || headers || char(10) || query AS requestHead,
+			status || char(10) || result_headers AS resultHead, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc FROM invocation ORDER BY seq`,
 	);
-	const bytesAre = (what: string, inline: Buffer | null, apart: number, length: number, crc: number): void => {
+	const bytesAre = (what: string, head: string, inline: Buffer | null, apart: number, length: number, crc: number) => {
 		const bytes = length > INLINE_MAX ? bodyOf.get(apart) : (inline ?? Buffer.alloc(0));
 		if (bytes?.byteLength !== length) tell(`${what} has ${bytes?.byteLength ?? "no"} bytes instead of ${length}`);
-		else if (length > 0 && crc32(bytes) !== crc) tell(`${what} does not match its checksum`);
+		else if (crc32(bytes, crc32(head)) !== crc) tell(`${what} does not match its checksum`);
 	};
 	let apart = 0;
 	for (const row of rows.iterate()) {
 		// A database without functions is one of the store's own tests.
 		if (known.lanes.size > 0 && !known.lanes.has(row.lane)) tell(`seq ${row.seq} is of unknown lane ${row.lane}`);
 		if (known.versions.size > 0 && !known.versions.has(row.version)) tell(`seq ${row.seq} runs an unknown version`);
-		bytesAre(`the request of seq ${row.seq}`, row.body, row.seq * 2, row.bodyBytes, row.bodyCrc);
+		bytesAre(`the request of seq ${row.seq}`, row.requestHead, row.body, row.seq * 2, row.bodyBytes, row.bodyCrc);
 		if (row.bodyBytes > INLINE_MAX) apart += 1;
 		if (row.resultBytes !== null) {
-			bytesAre(`the result of seq ${row.seq}`, row.resultBody, row.seq * 2 + 1, row.resultBytes, row.resultCrc ?? 0);
+			bytesAre(
+				`the result of seq ${row.seq}`,
+				row.resultHead,
+				row.resultBody,
+				row.seq * 2 + 1,
+				row.resultBytes,
+				row.resultCrc ?? 0,
+			);
 			if (row.resultBytes > INLINE_MAX) apart += 1;
 		}
 		if (options.drained === true && row.state < 2) tell(`seq ${row.seq} is in state ${row.state}, all has ended`);

@@ -20,7 +20,9 @@ for (const ms of [50, 500]) {
 			const prepared = await prepare();
 			const dataDir = prepared.copyTo(join(prepared.folder.path, `slow-${ms}`));
 			const daemon = await prepared.start(dataDir);
-			const faulty = await attachFault(daemon.pid, [{ calls: "fsync", inject: `delay_enter=${ms * 1000}` }]);
+			const faulty = await attachFault(daemon.pid, [{ calls: "fsync,fdatasync", inject: `delay_enter=${ms * 1000}` }], {
+				allThreads: true,
+			});
 			const atMost = f.long ? 1000 : 100;
 			const from = performance.now();
 			const { accepted, refused } = await work(daemon, { seed: f.seed, callers: 50, atMost }).done;
@@ -58,7 +60,9 @@ fault("B12", "an fsync hangs for 5 s: what answered in time has succeeded", { ne
 			ids.push((await client.enqueue("ledger", { method: "POST", path: "/", body })).invocationId);
 		}
 		await waitFor("four that run", async () => Number((await client.call("stats.get", {}))["running"]) === 4);
-		const faulty = await attachFault(daemon.pid, [{ calls: "fsync", inject: "delay_enter=5000000:when=1" }]);
+		const faulty = await attachFault(daemon.pid, [{ calls: "fsync,fdatasync", inject: "delay_enter=5000000:when=1" }], {
+			allThreads: true,
+		});
 		const from = performance.now();
 		const { invocationId } = await client.enqueue("ledger", {
 			method: "POST",

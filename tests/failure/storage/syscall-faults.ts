@@ -74,10 +74,15 @@ export async function attachFault(
 	};
 }
 
+/**
+ * strace detaches at SIGTERM, and the process goes on. Where the process has died strace sometimes waits for ever (one
+ * in thirty), and the dead process's parent with it; then it is killed.
+ */
 async function endOf(tracer: ChildProcess): Promise<void> {
 	if (tracer.exitCode !== null || tracer.signalCode !== null) return;
 	const gone = once(tracer, "exit");
-	// It detaches, and the process goes on.
 	tracer.kill("SIGTERM");
+	const timer = setTimeout(() => tracer.kill("SIGKILL"), 1000);
 	await gone;
+	clearTimeout(timer);
 }
