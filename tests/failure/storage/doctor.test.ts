@@ -107,6 +107,7 @@ before(async () => {
 	await second.client.enqueue("misbehave", { method: "POST", path: "/spin" });
 	for (let echo = 0; echo < 10; echo += 1)
 		await second.client.invoke("ledger", { method: "POST", path: "/", body: "{}" });
+	await waitFor("the loop to run", async () => (await second.client.call("stats.get", {}))["running"] === 1);
 	await waitFor("a high-water mark of all of it", () => {
 		const mark = JSON.parse(readFileSync(join(killed, "high-water.json"), "utf8")) as { queue: { seq: number } };
 		return mark.queue.seq >= 51;
