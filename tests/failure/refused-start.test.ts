@@ -1,7 +1,7 @@
 /** A daemon that must not start says why, with the right exit code, and touches nothing. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { copyFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -25,49 +25,6 @@ async function usedFolder(path: string): Promise<string> {
 	assert.equal(await daemon.stop(), 0);
 	return dataDir;
 }
-
-test("a second daemon on the same data folder exits 69, names the first, and disturbs nothing", async () => {
-	using folder = tempFolder();
-	const dataDir = join(folder.path, "data");
-	const first = await startDaemon(dataDir);
-	try {
-		const second = serve(dataDir, join(folder.path, "other.sock"));
-		assert.equal(second.status, 69, second.stderr);
-		assert.match(second.stderr, new RegExp(`\\b${first.pid}\\b`));
-		await first.client.call("functions.register", { name: "still-here" });
-	} finally {
-		assert.equal(await first.stop(), 0);
-	}
-});
-
-test("a second daemon on the same socket exits 69 and leaves the socket alone", async () => {
-	using folder = tempFolder();
-	const first = await startDaemon(join(folder.path, "one"), { socketPath: join(folder.path, "s.sock") });
-	try {
-		assert.equal(serve(join(folder.path, "two"), join(folder.path, "s.sock")).status, 69);
-		await first.client.call("stats.get", {});
-	} finally {
-		assert.equal(await first.stop(), 0);
-	}
-});
-
-test("a stale socket file is replaced", async () => {
-	using folder = tempFolder();
-	const path = join(folder.path, "s.sock");
-	const dead = startDaemon(join(folder.path, "data"), { socketPath: path });
-	await (await dead).kill();
-	const next = await startDaemon(join(folder.path, "data"), { socketPath: path });
-	assert.equal(await next.stop(), 0);
-});
-
-test("a socket path that is a regular file is refused, and the file stays", async () => {
-	using folder = tempFolder();
-	const path = join(folder.path, "s.sock");
-	writeFileSync(path, "precious");
-	const { status, stderr } = serve(join(folder.path, "data"), path);
-	assert.equal(status, 78, stderr);
-	assert.equal(readFileSync(path, "utf8"), "precious");
-});
 
 test("an HTTP port in use is named, with what to do", async () => {
 	using folder = tempFolder();
