@@ -14,7 +14,8 @@ const NOBODY = "65534";
 
 /** A daemon started with the umask that is worst, in a folder that everybody may enter; work of every kind done. */
 async function used(folder: TempFolder): Promise<Daemon> {
-	chmodSync(folder.path, 0o777);
+	// As /tmp is; without the sticky bit the socket is refused there (E6).
+	chmodSync(folder.path, 0o1777);
 	const before = process.umask(0);
 	let daemon: Daemon;
 	try {
