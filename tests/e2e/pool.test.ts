@@ -348,7 +348,7 @@ test("workers that a dead daemon left behind are found by their marker and ended
 test("runBun answers with exit code and output, and ends what takes too long", async () => {
 	const options = { cwd: process.cwd(), timeoutMs: 10_000 };
 	const fine = await runBun(findBun(), ["-e", "console.log('out'); console.error('err'); process.exit(3)"], options);
-	assert.deepEqual(fine, { exitCode: 3, stdout: "out\n", stderr: "err\n", timedOut: false });
+	assert.deepEqual(fine, { exitCode: 3, stdout: "out\n", stderr: "err\n", timedOut: false, overMemory: false });
 	const slow = await runBun(findBun(), ["-e", "for(;;){}"], { ...options, timeoutMs: 200 });
 	assert.equal(slow.timedOut, true);
 	const none = await runBun("/no/such/bun", [], options);
