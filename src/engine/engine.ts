@@ -88,7 +88,7 @@ class RunningEngine implements EngineHandle {
 		let parts: Parts | undefined;
 		try {
 			// E3: every worker of an earlier daemon is gone before anything may run again.
-			const orphans = await sweepOrphans(folder.instanceId);
+			const orphans = await sweepOrphans(folder.instanceId, folder.paths.tmp);
 			await removeLeftovers(folder.paths.tmp, this.#environment);
 			parts = this.#assemble(folder, bunPath);
 			await this.#recover(parts, orphans);
@@ -182,7 +182,7 @@ class RunningEngine implements EngineHandle {
 	/** The workers are gone, with their children; what a function made a daemon of itself is found as after a kill. */
 	async #endDaemonised(folder: DataFolder): Promise<void> {
 		try {
-			await sweepOrphans(folder.instanceId);
+			await sweepOrphans(folder.instanceId, folder.paths.tmp);
 		} catch (error) {
 			this.#environment.logger.warn({ error: messageOf(error) }, "processes that functions started do not end");
 		}

@@ -1,12 +1,16 @@
 /**
- * Workers that a dead daemon left behind. `--no-orphans` ends nearly all of them; this finds the rest by the marker
- * in their environment, kills them and waits until they are gone, because work is run again only when its process
- * is proven gone. Linux only: elsewhere there is no /proc and nothing is found.
+ * Workers that a dead daemon left behind, and what their functions had started. `--no-orphans` ends nearly all of them;
+ * this finds the rest, kills them and waits until they are gone, because work is run again only when its process is
+ * proven gone. Linux only: elsewhere there is no /proc and nothing is found.
+ *
+ * A worker has the instance's marker in its environment. Its children have not, because functions do not see it, or have
+ * another environment altogether; but they have no terminal, and began in their worker's own folder.
  */
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { EngineError } from "../core/errors.ts";
-import { WORKER_MARKER } from "./process.ts";
+import { WORKER_FOLDER, WORKER_MARKER } from "./process.ts";
 
 const POLL_MS = 10;
 /** A process that survives SIGKILL this long hangs in the kernel; nothing of ours can end it. */
@@ -20,14 +24,29 @@ function read(path: string): string | undefined {
 	}
 }
 
-/** A process that has ended counts as gone, also while nobody has reaped it. */
-function lives(pid: number): boolean {
-	const stat = read(`/proc/${pid}/stat`);
-	// `pid (name) state …`: the name may hold anything, so the state is what follows the last parenthesis.
-	return stat !== undefined && !["Z", "X"].includes(stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3));
+/** What follows the name in /proc/PID/stat: state, parent, group, session, terminal, … The name may hold anything. */
+function statOf(pid: number): string[] {
+	const stat = read(`/proc/${pid}/stat`) ?? "";
+	return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
-function find(marker: string): number[] {
+/** A process that has ended counts as gone, also while nobody has reaped it. */
+function lives(pid: number): boolean {
+	const [state = ""] = statOf(pid);
+	return state !== "" && state !== "Z" && state !== "X";
+}
+
+/** Whether its working folder is a worker's. One with a terminal is somebody who looks around. */
+function isAtHome(pid: number, home: string | undefined): boolean {
+	if (home === undefined) return false;
+	try {
+		return readlinkSync(`/proc/${pid}/cwd`).startsWith(home) && statOf(pid)[4] === "0";
+	} catch {
+		return false;
+	}
+}
+
+function find(marker: string, home: string | undefined): number[] {
 	let names: string[];
 	try {
 		names = readdirSync("/proc");
@@ -38,20 +57,22 @@ function find(marker: string): number[] {
 		const pid = Number(name);
 		if (!Number.isInteger(pid) || pid === process.pid) return [];
 		const marked = read(`/proc/${name}/environ`)?.split("\0").includes(marker) === true;
-		return marked && lives(pid) ? [pid] : [];
+		return (marked || isAtHome(pid, home)) && lives(pid) ? [pid] : [];
 	});
 }
 
 /**
- * Resolves with how many workers of `instanceId` were found; all are gone now. It waits for the kernel, not for the
- * engine's time, so it takes no Clock.
+ * Resolves with how many processes of `instanceId` were found; all are gone now. `tempDir` is where its workers have
+ * their folders. It waits for the kernel, not for the engine's time, so it takes no Clock.
  */
-export async function sweepOrphans(instanceId: string): Promise<number> {
+export async function sweepOrphans(instanceId: string, tempDir?: string): Promise<number> {
 	const marker = `${WORKER_MARKER}=${instanceId}`;
+	// As the kernel names it.
+	const home = tempDir === undefined ? undefined : join(realpathSync(tempDir), WORKER_FOLDER);
 	const killed = new Set<number>();
 	const until = performance.now() + GONE_MS_MAX;
 	// Looks again each time: a process may have been forking while it was read.
-	for (let pids = find(marker); pids.length > 0; pids = find(marker)) {
+	for (let pids = find(marker, home); pids.length > 0; pids = find(marker, home)) {
 		for (const pid of pids) {
 			killed.add(pid);
 			try {

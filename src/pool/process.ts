@@ -26,6 +26,8 @@ const INHERITED = ["PATH", "HOME", "TZ", "LANG"] as const;
 const OOM_SCORE_ADJ = "900";
 /** Names the instance in the environment of its workers, so that a later daemon finds orphans. */
 export const WORKER_MARKER = "BUNBASE_WORKER_OF";
+/** How the names of workers' working folders begin. */
+export const WORKER_FOLDER = "worker-";
 
 const readMemory = createMemoryReader();
 
@@ -113,7 +115,7 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 	const program = runtimePath();
 	const base = inherited(options.hostVariables);
 	return (launch, events) => {
-		const cwd = mkdtempSync(join(options.tempDir, "worker-"));
+		const cwd = mkdtempSync(join(options.tempDir, WORKER_FOLDER));
 		const child = spawn(options.bunPath, ["--no-orphans", "--no-install", "--no-env-file", program], {
 			cwd,
 			detached: true,

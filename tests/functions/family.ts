@@ -12,7 +12,10 @@ export default function handler(): Promise<Response> {
 	// A child of a shell: the shell lives, and the other is its child.
 	add("shell", "sh", ["-c", "sleep 1000 & wait"]);
 	// Its shell ends at once, so it is nobody's child any more, in a session of its own.
-	const daemon = Bun.spawnSync(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]);
+	const daemon = Bun.spawnSync(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"], {
+		// Nothing in its environment says where it came from.
+		env: { PATH: process.env["PATH"] ?? "" },
+	});
 	const daemonised = Number(daemon.stdout.toString());
 	const bun = Bun.spawn(["sleep", "1000"], { stdio: ["ignore", "ignore", "ignore"] });
 	family["Bun.spawn"] = bun.pid;

@@ -2,7 +2,7 @@
  * The daemon under test through its deaths: one data folder, one socket, one ledger, as many runs of the daemon as the
  * nemesis wants. Knows how long each start took, and what is left in the world when it should be gone.
  */
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { startDaemon, type Daemon, type DaemonOptions } from "../../support/daemon.ts";
 import { ledgerFile } from "../../support/ledger.ts";
@@ -104,7 +104,7 @@ export class Subject implements AsyncDisposable {
 		return performance.now() - from;
 	}
 
-	/** Processes with this instance's mark in their environment. */
+	/** Processes with this instance's mark in their environment, or at home in its data folder: workers and their children. */
 	workerProcesses(): number[] {
 		const marker = join(this.dataDir, "instance.json");
 		if (!existsSync(marker)) return [];
@@ -113,7 +113,8 @@ export class Subject implements AsyncDisposable {
 			const pid = Number(name);
 			if (!Number.isInteger(pid) || pid === process.pid || isGone(pid)) return [];
 			try {
-				return readFileSync(`/proc/${name}/environ`, "latin1").includes(`=${instanceId}\0`) ? [pid] : [];
+				const marked = readFileSync(`/proc/${name}/environ`, "latin1").includes(`=${instanceId}\0`);
+				return marked || readlinkSync(`/proc/${name}/cwd`).startsWith(`${this.dataDir}/tmp/`) ? [pid] : [];
 			} catch {
 				return []; // gone meanwhile
 			}

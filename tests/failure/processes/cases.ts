@@ -81,12 +81,13 @@ export const PROCESSES: readonly FaultCase[] = [
 		id: "A11",
 		what: "a function started processes, and its worker, its time or the daemon ends",
 		injection:
-			"a child, a detached child, a shell with a child of its own, Bun.spawn, and a daemonised process in a session of its own",
+			"a child, a detached child, a shell with a child of its own, Bun.spawn, and a daemonised process in a session and with an environment of its own",
 		holds: "I9: all end with the worker; the daemonised one with the daemon's clean stop, or at its next start",
 		bugs: [
 			"a process that a function had daemonised outlived a clean stop of the engine: fixed in “Engine: a clean stop ends what functions daemonised”",
+			"a grandchild, or a child with another environment, could survive kill -9 of the daemon for ever, because only the environment was looked at: fixed in “Pool: what functions started is found by its folder”",
 		],
-		notCovered: ["a daemonised process that cleans its environment as well is not found: it is not ours to know"],
+		notCovered: ["a daemonised process that leaves its worker's folder as well is not found"],
 	},
 	{
 		id: "A12",

@@ -13,7 +13,7 @@ interface Family {
 	readonly worker: number;
 	/** By the way in which it was started, and what those started in turn. */
 	readonly pids: ReadonlyMap<string, number>;
-	/** Nobody's child, in a session of its own: only its environment says where it came from. */
+	/** Nobody's child, in a session of its own, with an environment of its own. */
 	readonly daemonised: number;
 }
 
@@ -83,6 +83,7 @@ fault("A11", "a worker with children runs into its limit: all of them end with i
 	await subject.daemon.client.cancel(invocations[0]?.invocation_id ?? "");
 	await allGone(family);
 	assert.equal(await subject.daemon.stop(), 0);
+	assert.deepEqual(subject.leftovers(), []);
 });
 
 fault(
@@ -95,9 +96,9 @@ fault(
 		await waitFor("the worker's end", () => isGone(family.worker), 1_000);
 		await subject.start();
 		await allGone(family);
-		assert.deepEqual(
-			[...family.pids.values()].filter((pid) => !isGone(pid)),
-			[],
-		);
+		assert.ok(isGone(family.daemonised), "the next start ends it");
+		// The work runs again, with a family of its own.
+		assert.equal(await subject.daemon.stop(), 0);
+		assert.deepEqual(subject.leftovers(), []);
 	},
 );
