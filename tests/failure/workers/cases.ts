@@ -32,7 +32,7 @@ export const WORKERS: readonly FaultCase[] = [
 		injection: "a memory cgroup (version 1) around the daemon and six workers that are smaller than it",
 		holds: "the kernel takes workers, the daemon lives, every invocation ends",
 		bugs: [
-			"the kernel chose the daemon, which was the largest process: workers had the same oom_score_adj; fixed in “Pool: the kernel out of memory takes a worker, not the daemon”",
+			"workers had the same oom_score_adj as the daemon, so that the kernel could choose it (the test fails without the score); fixed in “Pool: the kernel out of memory takes a worker, not the daemon”",
 		],
 		notCovered: ["cgroup version 2"],
 	},
