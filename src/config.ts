@@ -5,7 +5,7 @@
  * unknown BUNBASE_* variables are only told, because other parts of BunBase have variables of their own.
  * The answer is complete and frozen.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { EngineError, messageOf } from "./core/errors.ts";
@@ -14,6 +14,8 @@ import type { ServeFlags } from "./sources/cli-flags.ts";
 import { parseDuration } from "./sources/cli-parse.ts";
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+/** 64 bits at the least, where each character is a hexadecimal digit. */
+const TOKEN = /^[\x21-\x7e]{16,512}$/;
 const FUNCTION_PAGES = ["sandboxed", "trusted"] as const;
 
 /** sun_path of a unix socket holds 108 bytes with its closing NUL. */
@@ -32,6 +34,7 @@ const settingsSchema = engineOptionsSchema.extend({
 		.union([z.int().min(0).max(65_535), z.literal(false)], { error: "expected a port from 0 to 65535, or false" })
 		.optional(),
 	httpHost: z.string().min(1).optional(),
+	httpTokenFile: z.string().min(1).optional(),
 	/** Further names in the Host header, e.g. of a reverse proxy's site. */
 	allowedHosts: z.array(z.string().min(1)).max(100).optional(),
 	functionPages: z.enum(FUNCTION_PAGES).optional(),
@@ -45,6 +48,8 @@ interface HttpSettings {
 	readonly port: number;
 	readonly allowedHosts: readonly string[];
 	readonly functionPages: (typeof FUNCTION_PAGES)[number];
+	/** Secret: told nowhere. */
+	readonly tokens: readonly string[];
 }
 
 export interface Settings {
@@ -76,6 +81,7 @@ const ENVIRONMENT: Readonly<Record<string, readonly [Key, (value: string) => unk
 	BUNBASE_SOCKET: ["socket", text],
 	BUNBASE_HTTP_PORT: ["httpPort", port],
 	BUNBASE_HTTP_HOST: ["httpHost", text],
+	BUNBASE_HTTP_TOKEN_FILE: ["httpTokenFile", text],
 	BUNBASE_ALLOWED_HOSTS: ["allowedHosts", list],
 	BUNBASE_FUNCTION_PAGES: ["functionPages", text],
 	BUNBASE_LOG_LEVEL: ["logLevel", text],
@@ -112,6 +118,7 @@ export function resolveSettings(
 		socket,
 		httpPort = 8080,
 		httpHost = "127.0.0.1",
+		httpTokenFile,
 		allowedHosts = [],
 		functionPages = "sandboxed",
 		logLevel = "info",
@@ -121,7 +128,15 @@ export function resolveSettings(
 		engine: Object.freeze({ ...engine, dataDir: resolve(engine.dataDir ?? fallback.dataDir) }),
 		socket: resolve(socket ?? "/tmp/functions.sock"),
 		http:
-			httpPort === false ? undefined : Object.freeze({ host: httpHost, port: httpPort, allowedHosts, functionPages }),
+			httpPort === false
+				? undefined
+				: Object.freeze({
+						host: httpHost,
+						port: httpPort,
+						allowedHosts,
+						functionPages,
+						tokens: httpTokenFile === undefined ? [] : tokensIn(resolve(httpTokenFile)),
+					}),
 		logLevel,
 		warnings: Object.freeze(warnings),
 	});
@@ -148,6 +163,7 @@ const FLAG_NAME: Readonly<Record<string, string>> = {
 	socket: "--socket",
 	httpPort: "--http-port",
 	httpHost: "--http-host",
+	httpTokenFile: "--http-token-file",
 	logLevel: "--log-level",
 	durability: "--durability",
 	acceptRollback: "--accept-rollback",
@@ -158,8 +174,8 @@ const VARIABLE_NAME: ReadonlyMap<string, string> = new Map(
 
 function fromFlags(flags: ServeFlags): Record<string, unknown> {
 	const httpPort = flags.http === false ? false : flags.httpPort === undefined ? undefined : port(flags.httpPort);
-	const { dataDir, socket, httpHost, logLevel, durability, acceptRollback } = flags;
-	return { dataDir, socket, httpHost, logLevel, durability, acceptRollback, httpPort };
+	const { dataDir, socket, httpHost, httpTokenFile, logLevel, durability, acceptRollback } = flags;
+	return { dataDir, socket, httpHost, httpTokenFile, logLevel, durability, acceptRollback, httpPort };
 }
 
 /** An empty variable is an unset one. */
@@ -176,6 +192,27 @@ function fromEnvironment(
 		else layer[known[0]] = known[1](value);
 	}
 	return layer;
+}
+
+/** One on each line. What is wrong is told without showing it. */
+function tokensIn(path: string): readonly string[] {
+	const refuse = (why: string, cause?: unknown): never => {
+		throw new EngineError("BAD_CONFIG", `the token file ${path} ${why}`, { cause });
+	};
+	let lines: readonly string[] = [];
+	try {
+		if ((statSync(path).mode & 0o077) !== 0) refuse("may be read or changed by other users; run chmod 600 on it");
+		lines = readFileSync(path, "utf8").split("\n");
+	} catch (cause) {
+		if (cause instanceof EngineError) throw cause;
+		refuse(`cannot be read: ${messageOf(cause)}`, cause);
+	}
+	const tokens = lines.map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("#"));
+	if (tokens.length === 0) refuse("has no token; write one with: openssl rand -hex 32");
+	if (!tokens.every((token) => TOKEN.test(token))) {
+		refuse("has a line that is no token; expected 16 to 512 visible ASCII characters, as of: openssl rand -hex 32");
+	}
+	return tokens;
 }
 
 function fromFile(path: string): unknown {

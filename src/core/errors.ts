@@ -45,6 +45,11 @@ export const ERROR_KINDS = {
 	METHOD_NOT_ALLOWED: { http: 405, exit: EXIT.usage, meaning: "The path exists, the method does not." },
 	BODY_TOO_LARGE: { http: 413, exit: EXIT.usage, meaning: "The body is over the function's `maxBodyBytes`." },
 	HOST_NOT_ALLOWED: { http: 421, exit: EXIT.usage, meaning: "The Host header is not one this daemon serves." },
+	UNAUTHORIZED: {
+		http: 401,
+		exit: EXIT.usage,
+		meaning: "The daemon asks for a token over HTTP, and none of its own came.",
+	},
 	ORIGIN_NOT_ALLOWED: { http: 403, exit: EXIT.usage, meaning: "A browser on another site tried to change something." },
 
 	// What it names is not there.

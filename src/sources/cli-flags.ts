@@ -8,6 +8,7 @@ export interface ServeFlags {
 	readonly http?: boolean;
 	readonly httpPort?: string;
 	readonly httpHost?: string;
+	readonly httpTokenFile?: string;
 	readonly logLevel?: string;
 	readonly durability?: string;
 	/** Only `serve` has it. */

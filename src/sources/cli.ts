@@ -138,6 +138,7 @@ function addDaemonCommands(program: Command, run: Run, host: CliHost): void {
 			.option("--data-dir <folder>", `folder of all data (default ${dataDir})`)
 			.option("--http-port <port>", "HTTP port; 0 is any free one (default 8080)")
 			.option("--http-host <host>", "address to listen on (default 127.0.0.1)")
+			.option("--http-token-file <file>", "file (0600) of tokens that HTTP callers must bring")
 			.option("--no-http", "no HTTP, only the socket")
 			.option("--log-level <level>", "debug, info, warn, error or silent")
 			.option("--config <file>", "JSON file with any of the daemon's options")

@@ -20,6 +20,7 @@ import { GATEWAY_PREFIX, serveFunction } from "./http-gateway.ts";
 import { createGuard, isLoopback } from "./http-guard.ts";
 import { sendThrown } from "./http-problem.ts";
 import type { PageLookup } from "./http-pages.ts";
+import { createTokenCheck } from "./http-token.ts";
 
 /** Node's own defaults are 60 s, 300 s, 30 s and no limit: kind to a client that sends one byte a minute. */
 const HEADERS_MS_MAX = 10_000;
@@ -31,10 +32,12 @@ const CONNECTIONS_MAX = 10_000;
 
 export interface HttpSourceOptions {
 	readonly environment: Environment;
-	/** Loopback only, because there is no authentication; default 127.0.0.1. */
+	/** Loopback only, unless there are tokens; default 127.0.0.1. */
 	readonly host?: string | undefined;
 	/** 0 takes any free port. */
 	readonly port: number;
+	/** Every request but health must bring one of them; none: everybody may call. */
+	readonly tokens?: readonly string[] | undefined;
 	/** Further names in Host, e.g. that of a reverse proxy's site: `app.example.com` or `app.example.com:8443`. */
 	readonly allowedHosts?: readonly string[] | undefined;
 	/**
@@ -63,6 +66,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	const { environment, port } = options;
 	const host = options.host ?? "127.0.0.1";
 	const guard = createGuard(host, options.allowedHosts ?? []);
+	const checkToken = createTokenCheck(options.tokens ?? []);
 	const stopping = new AbortController();
 	/** Answers that are not handed to their connection yet. */
 	const inFlight = new Set<ServerResponse>();
@@ -72,11 +76,11 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	let stopped: Promise<void> | undefined;
 
 	async function listen(engine: Engine): Promise<void> {
-		if (!isLoopback(host)) {
+		if (!isLoopback(host) && (options.tokens ?? []).length === 0) {
 			throw new EngineError(
 				"BAD_ENVIRONMENT",
-				`the HTTP API has no authentication, so it listens on loopback addresses only, not on ${JSON.stringify(host)}; ` +
-					"listen on 127.0.0.1 and put a reverse proxy with authentication before it (docs/http.md)",
+				`without a token the HTTP API listens on loopback addresses only, not on ${JSON.stringify(host)}; ask for one ` +
+					"(--http-token-file), or listen on 127.0.0.1 and put a reverse proxy with authentication before it (docs/http.md)",
 			);
 		}
 		if (stopping.signal.aborted)
@@ -114,6 +118,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 		try {
 			if (stopping.signal.aborted) res.shouldKeepAlive = false;
 			passGuard(req, res);
+			checkToken(req);
 			if (stopping.signal.aborted) throw new EngineError("SHUTTING_DOWN", "the daemon is stopping; nothing was queued");
 			if ((req.url ?? "").startsWith(GATEWAY_PREFIX)) await serveFunction(context, req, res);
 			else await api(req, res);

@@ -30,7 +30,7 @@ describe("the daemon's configuration", () => {
 		assert.deepEqual(settings, {
 			engine: { dataDir: resolve("data") },
 			socket: "/tmp/functions.sock",
-			http: { host: "127.0.0.1", port: 8080, allowedHosts: [], functionPages: "sandboxed" },
+			http: { host: "127.0.0.1", port: 8080, allowedHosts: [], functionPages: "sandboxed", tokens: [] },
 			logLevel: "info",
 			warnings: [],
 		});

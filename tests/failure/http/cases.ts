@@ -45,7 +45,7 @@ export const HTTP: readonly FaultCase[] = [
 		id: "F5",
 		what: "Names that are paths, devices, options, prototypes, markup, SQL, control or direction characters, or too long",
 		injection:
-			"A list of 45 and generated ones as function, version, event type, schedule, lane key, tag, idempotency key and variable, over HTTP, socket and command line; then every file name in the data folder",
+			"A list of 44 and generated ones as function, version, event type, schedule, lane key, tag, idempotency key and variable, over HTTP, socket and command line; then every file name in the data folder",
 		holds: "taken exactly where the rule for its kind allows it, else the documented refusal; files are named by ids",
 		bugs: [
 			"a variable called __proto__: answered 200 and dropped, because zod's records leave that key out, fixed in A key __proto__ in variables or overrides is refused",
@@ -85,11 +85,15 @@ export const HTTP: readonly FaultCase[] = [
 	},
 	{
 		id: "F10",
-		what: "Callers that nobody knows",
-		injection: "Starts with addresses that are not loopback; connections to this machine's other addresses",
-		holds: "without authentication the daemon listens on loopback only, else it does not start (exit 78)",
+		what: "Callers that nobody knows: no token, a wrong one, one in the wrong place, a token file that others may read",
+		injection:
+			"16 ways to bring no token to 10 paths; starts with addresses that are not loopback; connections to this machine's other addresses; token files of every fault",
+		holds:
+			"without tokens the daemon listens on loopback only, else it does not start (exit 78); with tokens all but health is 401; a token is in no answer, log, row or handler",
 		notCovered: [
-			"tokens, logins and sessions: the HTTP API has no authentication, and every process of the machine may call it",
+			"logins and sessions: there are none",
+			"that comparing takes constant time is by construction (digests, timingSafeEqual), not measured",
+			"without a token every process of the machine may call the HTTP API, whatever its user",
 		],
 	},
 	{
