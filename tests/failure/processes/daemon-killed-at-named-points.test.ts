@@ -46,7 +46,7 @@ fault(
 	"A3",
 	"kill between commit and acknowledgement, under load: what was committed is there once, also sent again",
 	async (f) => {
-		const steps = deathsAt(["commit.done"], f.runs(2, 40), f.seed);
+		const steps = deathsAt(["commit.done"], f.runs(1, 40), f.seed);
 		const { verdict } = await faultRun(f, { title: "A3", plans: standardPlans(), steps });
 		f.record(`unacknowledged and there: ${verdict.classes.recovered}`);
 	},
@@ -156,6 +156,7 @@ for (const crossing of CROSSINGS) {
 fault(
 	"A4",
 	"kills around claims and ends, under load: at-least-once runs to its end, at-most-once starts at most once",
+	{ longOnly: true },
 	async (f) => {
 		const points = [
 			"attempt.dispatched",
@@ -164,7 +165,7 @@ fault(
 			"commit.begin",
 			"commit.acknowledged",
 		];
-		await faultRun(f, { title: "A4", plans: standardPlans(), steps: deathsAt(points, f.runs(2, 40), f.seed) });
+		await faultRun(f, { title: "A4", plans: standardPlans(), steps: deathsAt(points, f.runs(5, 40), f.seed) });
 	},
 );
 
@@ -188,7 +189,7 @@ fault(
 	"a crash loop, killed 20 to 200 ms into and after each start: recovery is idempotent, nothing is lost",
 	{ timeout: 900_000 },
 	async (f) => {
-		const count = f.runs(10, 150);
+		const count = f.runs(5, 150);
 		const random = seededRandom(f.seed);
 		let deaths = 0;
 		const { verdict, history } = await faultRun(f, {

@@ -23,7 +23,7 @@ fault(
 	"kill -9 of the daemon at random moments: nothing acknowledged is lost, nothing is there twice",
 	{ timeout: 1_500_000 },
 	async (f) => {
-		const count = f.runs(5, 200);
+		const count = f.runs(4, 200);
 		const steps = schedule(f.seed, { count, minMs: 50, maxMs: 2_000, kinds: ["kill daemon"] });
 		const { bootsMs } = await faultRun(f, { title: "A1", plans: standardPlans(), steps });
 		checkBoots(bootsMs);

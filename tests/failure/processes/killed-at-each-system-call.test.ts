@@ -136,7 +136,7 @@ fault(
 		const points = mainPoints();
 		let killed = 0;
 		let acknowledged = 0;
-		for (const point of choose(f, points, 4, 300)) {
+		for (const point of choose(f, points, 3, 300)) {
 			using here = place();
 			const inject = `inject=${point.call}:signal=SIGKILL:when=${point.n}`;
 			const life = live(here, ["strace", "-qq", "-o", "/dev/null", "-e", `trace=${point.call}`, "-e", inject]);
@@ -207,7 +207,7 @@ const SEEN = ["pwrite64", "fsync", "write", "writev", "sendmsg", "read", "ftrunc
 fault(
 	"A2",
 	"kill of a whole daemon under load before the n-th call of a kind: nothing acknowledged is lost",
-	{ needs: [strace], timeout: 600_000 },
+	{ needs: [strace], longOnly: true, timeout: 600_000 },
 	async (f) => {
 		const count = f.runs(2, 40);
 		const random = seededRandom(f.seed);
