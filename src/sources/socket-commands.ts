@@ -51,6 +51,7 @@ export class CommandSession {
 	readonly #engine: Engine;
 	readonly #clock: Clock;
 	readonly #waits = new Set<AbortController>();
+	#waitsEnded = false;
 	#source: "socket" | "cli" = "socket";
 	#rawBodies = false;
 	#style = { pairs: false };
@@ -60,8 +61,9 @@ export class CommandSession {
 		this.#clock = clock;
 	}
 
-	/** Ends every wait now: each is answered with the state as it is. */
+	/** Ends every wait, now and from now on: each is answered with the state as it is. */
 	endWaits(): void {
+		this.#waitsEnded = true;
 		for (const wait of this.#waits) wait.abort();
 	}
 
@@ -157,6 +159,7 @@ export class CommandSession {
 	/** One controller per wait: a listener left on a signal that lives as long as the connection would be a leak. */
 	async #whileConnected<T>(wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
 		const controller = new AbortController();
+		if (this.#waitsEnded) controller.abort();
 		this.#waits.add(controller);
 		try {
 			return await wait(controller.signal);

@@ -355,7 +355,13 @@ describe("our commands", () => {
 	});
 
 	it("all answers of one turn leave in one write", async (t) => {
-		await using client = await RawClient.connect(path);
+		// Nor is it cut into slices, because this clock stands still.
+		const { clock } = realEnvironment();
+		const still = realEnvironment({ clock: { ...clock, monotonic: () => 0 } });
+		const own = socketSource({ path: join(folder.path, "still.sock"), environment: still });
+		t.after(() => own.stop());
+		await own.start(engine);
+		await using client = await RawClient.connect(join(folder.path, "still.sock"));
 		const id = (await client.ask(1n, ENQUEUE, call("echo"))).json["invocation_id"];
 		const ids = Array.from({ length: 100 }, (_, index) => BigInt(index + 2));
 		const frames = ids.map((frame) => RawClient.frame(frame, GET, JSON.stringify({ invocation_id: id })));
@@ -549,6 +555,44 @@ describe("clients that come and go", () => {
 		for (let id = 1n; id <= 12n; id++) slow.send(id, INVOKE, call("big"));
 		await waitFor("the disconnection", () => source.counts().tooSlow === 1);
 		assert.equal((await other.ask(1n, INVOKE, call("echo"))).status, 0);
+	});
+
+	it("a write full of requests to read is served one by one: neither the memory nor the loop is theirs alone", async () => {
+		const size = 6 * 1024 * 1024;
+		engine.define("big", () => response(200, Buffer.alloc(size)));
+		await using client = await RawClient.connect(path);
+		await using other = await RawClient.connect(path);
+		const id = (await other.ask(1n, INVOKE, call("big"))).json["execution_id"];
+		let made = 0;
+		const getInvocation = engine.getInvocation.bind(engine);
+		engine.getInvocation = (asked) => {
+			made += 1;
+			return getInvocation(asked);
+		};
+		client.socket.pause();
+		const ids = Array.from({ length: 40 }, (_, index) => BigInt(index + 1));
+		const get = JSON.stringify({ invocation_id: id });
+		client.socket.write(Buffer.concat(ids.map((each) => RawClient.frame(each, GET, get))));
+		await waitFor("the first to be read", () => made > 0);
+		for (let round = 2n; round < 10n; round += 1n)
+			assert.equal((await other.ask(round, INVOKE, call("echo"))).status, 0);
+		// 16 MiB of answers, the one that went past that, and what the kernel has taken.
+		assert.ok(made <= 5, `${made} answers of 8 MiB were made for nobody who reads`);
+		client.socket.resume();
+		for (const each of ids) assert.equal((await client.answer(each)).status, 0);
+		assert.equal(made, ids.length);
+		assert.equal(source.counts().tooSlow, 0, "who reads late is not too slow");
+	});
+
+	it("waits that were sent together end together when the client ends its side", async () => {
+		await using client = await RawClient.connect(path, { allowHalfOpen: true });
+		const id = (await client.ask(1n, ENQUEUE, call("held"))).json["invocation_id"];
+		const ids = Array.from({ length: 100 }, (_, index) => BigInt(index + 2));
+		const wait = JSON.stringify({ invocation_id: id, timeout_ms: 60_000 });
+		client.socket.end(Buffer.concat(ids.map((each) => RawClient.frame(each, AWAIT, wait))));
+		for (const each of ids) assert.equal((await client.answer(each)).json["timed_out_waiting"], true);
+		await client.end();
+		assert.equal(engine.waiters, 0);
 	});
 
 	it("stop answers what is in flight, refuses what is new, and leaves nothing", async () => {
