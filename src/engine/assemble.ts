@@ -4,7 +4,7 @@ import type { EngineError } from "../core/errors.ts";
 import { parseInvocationId } from "../core/ids.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { ResolvedOptions } from "../core/options.ts";
-import { createPool, type Pool } from "../pool/index.ts";
+import { createPool, type Pool, type PoolDependencies } from "../pool/index.ts";
 import { Queue } from "../queue/index.ts";
 import { BundleStore, FunctionStore, LogStore, type DataFolder, type Levels } from "../store/index.ts";
 import { Backups } from "./backup.ts";
@@ -14,7 +14,6 @@ import { Functions } from "./functions.ts";
 import { Invocations } from "./invocations.ts";
 import { Maintenance } from "./maintenance.ts";
 import { Registry } from "./registry.ts";
-import { endOfTurn } from "./system.ts";
 import { Telemetry } from "./telemetry.ts";
 import { Triggers } from "./triggers.ts";
 import { Views } from "./views.ts";
@@ -49,10 +48,14 @@ export interface AssembleDeps {
 	readonly draining: () => boolean;
 	/** The store failed in a way that cannot be gone on from. */
 	readonly broken: (error: EngineError) => void;
+	/** Calls back at the end of this turn of the event loop. */
+	readonly defer: (flush: () => void) => void;
+	/** Processes that are none; default: real ones. */
+	readonly processes?: Required<Pick<PoolDependencies, "spawn" | "readMemory">>;
 }
 
 export function assemble(deps: AssembleDeps): Parts {
-	const { options, environment, folder, bunPath, startedAt, draining, broken } = deps;
+	const { options, environment, folder, bunPath, startedAt, draining, broken, defer } = deps;
 	const store = new FunctionStore(folder.metadata, broken);
 	const bundles = new BundleStore(folder.paths);
 	const logs = new LogStore({ database: folder.logs, folder: folder.paths.logs, environment });
@@ -70,6 +73,7 @@ export function assemble(deps: AssembleDeps): Parts {
 		tmpDir: folder.paths.tmp,
 		instanceId: folder.instanceId,
 		maxWorkersTotal: options.maxWorkersTotal,
+		...deps.processes,
 		events: {
 			capacity(functionId) {
 				const entry = registry.find(functionId);
@@ -94,7 +98,7 @@ export function assemble(deps: AssembleDeps): Parts {
 			versionOf: (version) => registry.versionById(version).version,
 		},
 		resultRetentionMs: options.resultRetentionMs,
-		defer: endOfTurn,
+		defer,
 		claimed: (claims) => dispatcher.send(claims),
 		ended(end) {
 			telemetry.endedInvocation(registry.byId(end.lane.id).name, end);

@@ -12,11 +12,10 @@ import { EngineError, messageOf } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
 import { resolveOptions, type EngineOptions, type ResolvedOptions } from "../core/options.ts";
 import type { InvokeRequest } from "../core/request.ts";
-import { findBun, sweepOrphans } from "../pool/index.ts";
-import { openDataFolder, type DataFolder } from "../store/index.ts";
-import { assemble, type Parts } from "./assemble.ts";
+import type { DataFolder } from "../store/index.ts";
+import type { Parts } from "./assemble.ts";
 import { checkClock } from "./clock-check.ts";
-import { removeLeftovers } from "./leftovers.ts";
+import { realMachine, type Machine } from "./machine.ts";
 import { systemEnvironment, systemLogger } from "./system.ts";
 import { VERSION } from "./version.ts";
 
@@ -26,6 +25,8 @@ export interface CreateEngineOptions extends EngineOptions {
 	readonly logger?: Logger;
 	/** Clock, chance and probe; for tests. */
 	readonly environment?: Environment;
+	/** Disk and processes; for the simulator. */
+	readonly machine?: Machine;
 	/** Told to a second daemon that finds this one. */
 	readonly socketPath?: string;
 }
@@ -40,10 +41,11 @@ export interface EngineHandle extends Contract.Engine, AsyncDisposable {
 }
 
 export function createEngine(options: CreateEngineOptions = {}): EngineHandle {
-	const { sources = [], logger, environment, socketPath = "", ...rest } = options;
+	const { sources = [], logger, environment, machine = realMachine, socketPath = "", ...rest } = options;
 	return new RunningEngine(resolveOptions(rest), {
 		sources,
 		environment: environment ?? systemEnvironment(logger ?? systemLogger("warn")),
+		machine,
 		socketPath,
 	});
 }
@@ -51,6 +53,7 @@ export function createEngine(options: CreateEngineOptions = {}): EngineHandle {
 interface EngineContext {
 	readonly sources: readonly Contract.Source[];
 	readonly environment: Environment;
+	readonly machine: Machine;
 	readonly socketPath: string;
 }
 
@@ -81,15 +84,16 @@ class RunningEngine implements EngineHandle {
 	}
 
 	async #start(): Promise<void> {
-		const bunPath = findBun(this.#options.bunPath);
+		const { machine } = this.#context;
+		const bunPath = machine.findBun(this.#options.bunPath);
 		const { dataDir, durability, acceptRollback, freeBytesMin } = this.#options;
 		const environment = this.#environment;
-		const folder = openDataFolder({ dataDir, durability, acceptRollback, freeBytesMin, environment });
+		const folder = machine.openFolder({ dataDir, durability, acceptRollback, freeBytesMin, environment });
 		let parts: Parts | undefined;
 		try {
 			// E3: every worker of an earlier daemon is gone before anything may run again.
-			const orphans = await sweepOrphans(folder.instanceId, folder.paths.tmp);
-			await removeLeftovers(folder.paths.tmp, this.#environment);
+			const orphans = await machine.sweepOrphans(folder.instanceId, folder.paths.tmp);
+			await machine.removeLeftovers(folder.paths.tmp, this.#environment);
 			parts = this.#assemble(folder, bunPath);
 			await this.#recover(parts, orphans);
 			this.#parts = parts;
@@ -116,7 +120,7 @@ class RunningEngine implements EngineHandle {
 	}
 
 	#assemble(folder: DataFolder, bunPath: string): Parts {
-		return assemble({
+		return this.#context.machine.assemble({
 			options: this.#options,
 			environment: this.#environment,
 			folder,
@@ -163,7 +167,7 @@ class RunningEngine implements EngineHandle {
 		await parts.deployer.idle();
 		await parts.pool.stop(drainMs);
 		await this.#endDaemonised(parts.folder);
-		await removeLeftovers(parts.folder.paths.tmp, this.#environment);
+		await this.#context.machine.removeLeftovers(parts.folder.paths.tmp, this.#environment);
 		parts.queue.close();
 		parts.waiters.abandon();
 		for (const source of this.#context.sources.toReversed()) {
@@ -182,7 +186,7 @@ class RunningEngine implements EngineHandle {
 	/** The workers are gone, with their children; what a function made a daemon of itself is found as after a kill. */
 	async #endDaemonised(folder: DataFolder): Promise<void> {
 		try {
-			await sweepOrphans(folder.instanceId, folder.paths.tmp);
+			await this.#context.machine.sweepOrphans(folder.instanceId, folder.paths.tmp);
 		} catch (error) {
 			this.#environment.logger.warn({ error: messageOf(error) }, "processes that functions started do not end");
 		}
