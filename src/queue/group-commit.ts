@@ -10,7 +10,7 @@
  * - Any other error of an item rolls the batch back, and the items are replayed each in its own savepoint, so that
  *   one bad item never fails its batch.
  * - Disk full: roll back, free the ballast, write the settles alone, refuse the rest. Settles that still do not fit
- *   wait and are tried again: an answer of a worker is never dropped.
+ *   wait and are tried again: an answer of a worker is never dropped. Claims wait as well.
  * - Locked by another program (a database shell that is left open): everything waits, and the loop goes on, because
  *   SQLite is told not to wait. What waited LOCKED_MS_MAX is refused, settles excepted.
  * - Who is told and throws is logged; the others of the batch are told all the same.
@@ -113,6 +113,8 @@ export class GroupCommit {
 	#settles: Item[] = [];
 	#others: Item[] = [];
 	#scheduled = false;
+	/** Something was added since the last transaction was tried. */
+	#hasNew = false;
 	#broken: EngineError | undefined;
 	#blockedTimer: Timer | undefined;
 	/** Since when another program holds the write lock, by the monotonic clock. */
@@ -139,6 +141,7 @@ export class GroupCommit {
 			return;
 		}
 		(item.settles ? this.#settles : this.#others).push(item);
+		this.#hasNew = true;
 		this.wake();
 	}
 
@@ -157,6 +160,10 @@ export class GroupCommit {
 	flush(): void {
 		this.#scheduled = false;
 		if (this.#broken !== undefined) return;
+		// While nothing can be written, only what is new is reason to try before the pause is over: a claim that is rolled
+		// back gives its slot back, and a slot that is offered anew asks for a turn, which would be the same one for ever.
+		if (this.#blockedTimer !== undefined && !this.#hasNew) return;
+		this.#hasNew = false;
 		const items = this.#take();
 		if (items.length > 0 || this.#deps.claimable()) this.#run(items, "together");
 		if (this.#settles.length + this.#others.length > 0 && this.#blockedTimer === undefined) this.wake();

@@ -205,6 +205,50 @@ test("on a full disk an answer is not held up by the claims of its transaction",
 	assert.equal(q.state(waiting), "running", "the claim is tried again when space may be back");
 });
 
+test("on a full disk a claim is tried again after a pause, though its slot is offered anew at once", async () => {
+	let free = 0;
+	using q = queueOnFile({
+		lanes: [{ limit: 3 }],
+		deps: {
+			slots: {
+				isStuck: () => false,
+				reserve(lane) {
+					if (free === 0) return undefined;
+					free -= 1;
+					// As the pool does where somebody else of this function could not be served.
+					const release = (): void => {
+						free += 1;
+						q.queue.consider(lane);
+					};
+					return { worker: "w1", cold: false, release };
+				},
+			},
+		},
+	});
+	free = 1;
+	const ids = [q.id(q.submission(0)), q.id(q.submission(0)), q.id(q.submission(0))];
+	const states = (): string[] => ids.map((id) => q.state(id));
+	const [claim] = q.sent;
+	assert.ok(claim !== undefined);
+	const full = failStatement(q.db, /^COMMIT$/, "SQLITE_FULL");
+	try {
+		free = 1;
+		q.queue.consider(q.lane(0));
+		q.turn();
+		q.queue.settle(claim, OK, () => undefined);
+		q.turn();
+		await q.clock.advance(10_000);
+		q.turn();
+		assert.deepEqual(states(), ["running", "queued", "queued"]);
+	} finally {
+		full.restore();
+	}
+	await q.clock.advance(1_000);
+	q.turn();
+	assert.deepEqual(states(), ["succeeded", "running", "queued"], "written and claimed when there is space again");
+	q.checkCounts();
+});
+
 test("recovery on a full disk ends with STORAGE_FULL instead of trying the same page for ever", () => {
 	using q = queueOnFile({ lanes: [{ limit: 3 }] });
 	q.accept(q.submission(0), q.submission(0));
