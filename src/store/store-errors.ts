@@ -30,9 +30,13 @@ export function isFailStop({ code }: EngineError): boolean {
 	return code === "IO_ERROR" || code === "DATA_CORRUPT";
 }
 
+/** A quota that is used up; libuv has no name for it. */
+const EDQUOT = "Unknown system error -122";
+
 /** The `code` of an error of SQLite or Node, e.g. "SQLITE_FULL" or "ENOENT". */
 export function errnoOf(error: unknown): string | undefined {
 	if (!(error instanceof Error) || !("code" in error)) return undefined;
+	if (error.code === EDQUOT) return "EDQUOT";
 	return typeof error.code === "string" ? error.code : undefined;
 }
 

@@ -4,6 +4,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { readdirSync } from "node:fs";
 import { createInterface } from "node:readline";
 
 export interface FaultRule {
@@ -17,6 +18,8 @@ export interface AttachOptions {
 	/** Only calls on these paths or their descriptors. */
 	readonly paths?: readonly string[];
 	readonly allThreads?: boolean;
+	/** Every thread there is, but the one that runs JavaScript and SQLite. */
+	readonly otherThreads?: boolean;
 }
 
 export interface Attached extends AsyncDisposable {
@@ -53,7 +56,11 @@ export async function attachFault(
 	options: AttachOptions = {},
 ): Promise<Attached> {
 	const flags = straceFlags(rules, options).filter((flag) => flag !== "-qq");
-	const tracer = spawn("strace", [...flags, "-p", String(pid)], { stdio: ["ignore", "ignore", "pipe"] });
+	const threads = readdirSync(`/proc/${pid}/task`).filter((thread) => thread !== String(pid));
+	const traced = options.otherThreads === true ? threads : [String(pid)];
+	const tracer = spawn("strace", [...flags, ...traced.flatMap((thread) => ["-p", thread])], {
+		stdio: ["ignore", "ignore", "pipe"],
+	});
 	const end = (): Promise<void> => endOf(tracer);
 	const killed = (): void => void tracer.kill("SIGKILL");
 	process.once("exit", killed);
