@@ -98,12 +98,19 @@ export class Acknowledger {
 		this.#unsyncedSince = Number.POSITIVE_INFINITY;
 	}
 
-	#fail(error: unknown): void {
-		if (this.#failed) return;
+	/**
+	 * The store failed elsewhere: nobody is told any more, also not of a sync that is under way and says that it went
+	 * well. The one that failed may have taken its pages along. Hands back what was not told.
+	 */
+	stop(): readonly Commit[] {
 		this.#failed = true;
 		const untold = [...(this.#syncing ?? []), ...this.#waiting];
 		this.#syncing = undefined;
 		this.#waiting = [];
-		this.#broken(error, untold);
+		return untold;
+	}
+
+	#fail(error: unknown): void {
+		if (!this.#failed) this.#broken(error, this.stop());
 	}
 }

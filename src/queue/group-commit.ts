@@ -344,7 +344,7 @@ export class GroupCommit {
 		for (const item of this.#others.splice(0)) this.#tell(() => item.failed(refusal));
 	}
 
-	#break(items: readonly Item[], error: EngineError, untold: readonly Commit[] = []): void {
+	#break(items: readonly Item[], error: EngineError, untold = this.#untold.stop()): void {
 		const unknown = new EngineError(
 			"STORE_ERROR",
 			`the store failed (${error.message}); whether this was queued is unknown`,

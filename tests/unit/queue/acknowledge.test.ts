@@ -121,6 +121,16 @@ test("a disk that fails tells nobody, and hands back everything that was not tol
 	assert.deepEqual(failed, [1]);
 });
 
+test("once the store has failed elsewhere nobody is told, also of a sync that goes well", () => {
+	const { disk, told, commit, acknowledger } = rig();
+	commit(1, false);
+	commit(2, false);
+	assert.equal(acknowledger.stop().length, 2);
+	while (disk.busy) disk.finish();
+	assert.deepEqual(told, []);
+	assert.ok(acknowledger.idle);
+});
+
 test("an error of a sync that was overtaken breaks the store all the same: the kernel tells it once", () => {
 	const { disk, told, broken, commit, acknowledger } = rig();
 	commit(1, false);
