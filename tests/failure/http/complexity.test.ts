@@ -37,8 +37,8 @@ import { scene } from "./scene.ts";
 
 const s = scene();
 const LENGTH = 100_000;
-/** The slowest linear one, cron with its error, takes 30 to 60 times the walk; the quadratic ones took over 10,000. */
-const FACTOR_MAX = 500;
+/** The slowest linear one, a query of 50,000 pairs, takes up to 250 times the walk; the quadratic ones took over 10,000. */
+const FACTOR_MAX = 2000;
 
 const quietly =
 	(parse: (text: string) => unknown) =>
@@ -124,7 +124,7 @@ fault("F16", "no parser of ours takes more than linear time for 100 KB", { timeo
 		for (const [what, parse] of Object.entries(PARSERS)) {
 			let ratio = best(() => parse(text), 1) / linear;
 			// A slow one is tried again: the machine may have been busy with something else.
-			if (ratio > FACTOR_MAX / 5) ratio = best(() => parse(text), 5) / linear;
+			if (ratio > FACTOR_MAX / 20) ratio = best(() => parse(text), 5) / linear;
 			if (ratio > worst.ratio) worst = { ratio, what: `${what}: ${JSON.stringify(text.slice(0, 12))}…` };
 			assert.ok(
 				ratio < FACTOR_MAX,
