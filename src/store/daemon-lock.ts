@@ -64,7 +64,15 @@ export function takeDaemonLock(root: string, now: number): DaemonLock {
 		throw mapStoreError(error, `locking ${path}`);
 	}
 	const held = database;
-	const writeHolder = (holder: Holder): void => writeFileDurably(holderPath(root), `${JSON.stringify(holder)}\n`);
+	const writeHolder = (holder: Holder): void => {
+		try {
+			writeFileDurably(holderPath(root), `${JSON.stringify(holder)}\n`);
+		} catch (error) {
+			if (mapStoreError(error).code !== "STORAGE_FULL") throw error;
+			// It is for people. On a full disk a start has work to recover; an old file would name somebody else.
+			rmSync(holderPath(root), { force: true });
+		}
+	};
 	try {
 		// What it says is of a run that is over. The rest follows when the daemon is up; its pid is wanted before.
 		writeHolder({ pid: process.pid, socketPath: undefined, startedAt: now, version: "unknown" });

@@ -72,6 +72,7 @@ fault(
 fault(
 	"B16",
 	"a whole one passes while it serves, counts as clean after its stop, and is not read again",
+	{ longOnly: true },
 	async ({ context: t }) => {
 		using folder = tempFolder();
 		const dataDir = join(folder.path, "data");
@@ -88,6 +89,7 @@ fault(
 fault(
 	"B16",
 	"a daemon that is killed, or stopped, during the check leaves no process, and the next start checks again",
+	{ longOnly: true },
 	async ({ context: t }) => {
 		using folder = tempFolder();
 		const dataDir = join(folder.path, "data");

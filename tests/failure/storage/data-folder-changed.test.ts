@@ -68,10 +68,12 @@ const AWAY: readonly (readonly [what: string, names: RegExp, take: (dataDir: str
 	["whose WAL is deleted", /queue\.db-wal is gone/, (dataDir) => rmSync(join(dataDir, "queue.db-wal"))],
 ];
 
-for (const [what, names, take] of AWAY) {
+for (const [index, [what, names, take]] of AWAY.entries()) {
 	fault(
 		"B15",
 		`a data folder ${what} ends the daemon within 5 s with exit 74 and a clear message`,
+		// The first and the last take different ways; the rest only in the long form.
+		{ longOnly: index > 0 && index < AWAY.length - 1 },
 		async ({ context: t }) => {
 			using folder = tempFolder();
 			const dataDir = join(folder.path, "data");

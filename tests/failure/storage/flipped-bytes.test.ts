@@ -72,7 +72,7 @@ fault("B16", "a changed byte of queue.db: refused, said, or harmless; never anot
 	}
 	const bytes = readFileSync(join(dataDir, "queue.db"));
 	const counts = { refused: 0, told: 0, "not found": 0, harmless: 0 };
-	const runs = f.runs(25, 1500);
+	const runs = f.runs(15, 1500);
 	for (let run = 0; run < runs; run += 1) {
 		rmSync(image, { recursive: true });
 		cpSync(dataDir, image, { recursive: true });
@@ -123,7 +123,7 @@ fault("B16", "a damaged file and a real start: exit 65 with the file's name, or 
 	const files = ["queue.db", "metadata.db", "instance.json", "high-water.json", "logs.db"];
 	let refused = 0;
 	let served = 0;
-	for (let run = 0; run < f.runs(4, 60); run += 1) {
+	for (let run = 0; run < f.runs(3, 60); run += 1) {
 		cpSync(dataDir, image, { recursive: true });
 		const file = files[run % files.length] ?? "queue.db";
 		const path = join(image, file);

@@ -131,7 +131,7 @@ fault(
 fault(
 	"B9",
 	"EIO on the syncs of checkpoints: it stops, or tries them again; nothing acknowledged is lost",
-	{ needs: [strace] },
+	{ needs: [strace], longOnly: true },
 	async (f) => {
 		const prepared = await prepare();
 		const dataDir = prepared.copyTo(join(prepared.folder.path, "checkpoint-fsync"));

@@ -67,8 +67,11 @@ fault("B1", "power cut under load: nothing acknowledged is lost, and all of it e
 	nothingIsLost(f, f.runs(1, 60)),
 );
 
-fault("B5", "power cut while another program checkpoints: nothing acknowledged is lost", { needs: [powerCut] }, (f) =>
-	nothingIsLost(f, f.runs(1, 15), { beside: checkpointEvery10Ms }),
+fault(
+	"B5",
+	"power cut while another program checkpoints: nothing acknowledged is lost",
+	{ needs: [powerCut], longOnly: true },
+	(f) => nothingIsLost(f, f.runs(1, 15), { beside: checkpointEvery10Ms }),
 );
 
 /** Moves the WAL into the file and cuts it, as often as it can; the power cut ends it. */

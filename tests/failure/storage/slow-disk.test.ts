@@ -15,7 +15,7 @@ for (const ms of [50, 500]) {
 	fault(
 		"B12",
 		`each fsync takes ${ms} ms: callers share commits, and nothing is refused`,
-		{ needs: [strace] },
+		{ needs: [strace], longOnly: ms > 50 },
 		async (f) => {
 			const prepared = await prepare();
 			const dataDir = prepared.copyTo(join(prepared.folder.path, `slow-${ms}`));

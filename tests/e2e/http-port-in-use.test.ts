@@ -1,4 +1,4 @@
-/** A daemon that cannot listen says why, with the right exit code. */
+/** A daemon whose HTTP port is taken says which and what to do. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { createServer } from "node:net";
