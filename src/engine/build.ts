@@ -84,7 +84,16 @@ export async function build(bunPath: string, path: string, tmp: string): Promise
 		}
 		return { bytes: readBundle(join(out, "bundle.js")), sourcemap: readSourcemap(out) };
 	} finally {
-		rmSync(out, { recursive: true, force: true });
+		remove(out);
+	}
+}
+
+/** What cannot be removed now (out of descriptors) is no reason to fail, and goes with the next start. */
+function remove(folder: string): void {
+	try {
+		rmSync(folder, { recursive: true, force: true });
+	} catch {
+		// See above.
 	}
 }
 

@@ -111,6 +111,14 @@ function offerToOomKiller(pid: number): void {
 	}
 }
 
+/**
+ * Out of descriptors, Node makes no pipes: `stdio` is not there at all, and an "error" comes with the next tick. Whoever
+ * does not listen to it by then ends the whole process.
+ */
+function hasNoPipes(child: { readonly stdio: unknown }): boolean {
+	return child.stdio === undefined;
+}
+
 export function createSpawner(options: SpawnerOptions): SpawnWorker {
 	const program = runtimePath();
 	const base = inherited(options.hostVariables);
@@ -123,6 +131,13 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 			env: { ...base, ...launch.env, [WORKER_MARKER]: options.instanceId },
 		});
 		if (child.pid !== undefined) offerToOomKiller(child.pid);
+		if (hasNoPipes(child)) {
+			child.once("error", ({ message }) => {
+				rm(cwd, { recursive: true, force: true }, () => undefined);
+				events.gone({ code: null, signal: null, error: message });
+			});
+			return { pid: undefined, send: () => undefined, kill: () => undefined };
+		}
 		const channel = child.stdio[3] as Duplex;
 		const [stdout, stderr] = [child.stdout as Readable, child.stderr as Readable];
 		let failure: string | undefined;
@@ -197,6 +212,12 @@ export function runBun(bunPath: string, args: readonly string[], options: RunOpt
 		timeout: options.timeoutMs,
 		killSignal: "SIGKILL",
 	});
+	if (hasNoPipes(child)) {
+		child.once("error", ({ message }) => {
+			resolve({ exitCode: null, stdout: "", stderr: message, timedOut: false, overMemory: false });
+		});
+		return promise;
+	}
 	const [stdout, stderr] = [collect(child.stdout), collect(child.stderr)];
 	let failure = "";
 	let overMemory = false;
