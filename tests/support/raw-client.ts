@@ -39,6 +39,11 @@ export class RawClient implements AsyncDisposable {
 		return new RawClient(socket);
 	}
 
+	/** Over a connection that is there. */
+	static of(socket: Socket): RawClient {
+		return new RawClient(socket);
+	}
+
 	/** A request frame. */
 	static frame(id: bigint, command: number, payload: string | Buffer): Buffer {
 		const body = Buffer.from(payload);
