@@ -1,0 +1,58 @@
+/** I8, in full: the database is whole, its rows are those that were committed, and nothing refers to nothing. */
+import { STATE_CODE } from "../../src/core/invocation.ts";
+import type { Database } from "../../src/store/index.ts";
+import type { Ledger } from "./ledger.ts";
+
+interface Stored {
+	readonly seq: number;
+	readonly state: number;
+	readonly ready: number;
+	readonly attempt: number;
+	readonly charged: number;
+	readonly lane: number;
+}
+
+/** Statements that must find nothing, with what it would mean if they did. */
+const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
+	["SELECT seq FROM attempt WHERE seq NOT IN (SELECT seq FROM invocation) LIMIT 1", "an attempt of no invocation"],
+	["SELECT id FROM body WHERE id / 2 NOT IN (SELECT seq FROM invocation) LIMIT 1", "a body of no invocation"],
+	[
+		`SELECT seq FROM invocation WHERE body_bytes > 4096 AND NOT EXISTS (SELECT 1 FROM body WHERE id = seq * 2) LIMIT 1`,
+		"an invocation without its body",
+	],
+	[
+		`SELECT seq FROM invocation WHERE result_bytes > 4096 AND NOT EXISTS (SELECT 1 FROM body WHERE id = seq * 2 + 1) LIMIT 1`,
+		"a result without its body",
+	],
+	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],
+	[
+		`SELECT seq FROM invocation WHERE state <> 0 AND attempt - (state IN (1, 2, 3, 4, 5, 8)) <>
+			(SELECT COUNT(*) FROM attempt a WHERE a.seq = invocation.seq) AND state IN (1, 2, 3, 4, 5, 8) LIMIT 1`,
+		"an invocation whose attempts do not add up",
+	],
+];
+
+/** What is wrong, or undefined. */
+export function fsck(queue: Database, ledger: Ledger): string | undefined {
+	const integrity = queue.pragma("integrity_check", { simple: true });
+	if (integrity !== "ok") return `integrity_check: ${String(integrity)}`;
+	const rows = queue.prepare<[], Stored>("SELECT seq, state, ready, attempt, charged, lane FROM invocation").all();
+	if (rows.length !== ledger.rows.size) return `${rows.length} rows are stored, ${ledger.rows.size} were committed`;
+	for (const stored of rows) {
+		const row = ledger.rows.get(stored.seq);
+		if (
+			row === undefined ||
+			STATE_CODE[row.state] !== stored.state ||
+			row.attempt !== stored.attempt ||
+			row.charged !== stored.charged ||
+			row.lane !== stored.lane ||
+			(stored.ready === 1) !== row.ready
+		)
+			return `row ${stored.seq} is ${JSON.stringify(stored)}, committed was ${JSON.stringify(row)}`;
+	}
+	for (const [sql, meaning] of ORPHANS) {
+		const found = queue.prepare(sql).pluck().get();
+		if (found !== undefined) return `${meaning}: ${JSON.stringify(found)}`;
+	}
+	return undefined;
+}

@@ -1,0 +1,55 @@
+/** Some simulated days in every run of the tests; and whether the simulator would notice. Longer: npm run test:sim. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { seed } from "../support/seed.ts";
+import { loadWorld, PLANTS, type PlantName } from "./plants.ts";
+import type { Result } from "./world.ts";
+
+function explain({ violation, last, seed: world, days }: Result): string {
+	return `${last.join("\n")}\n${violation?.invariant}: ${violation?.what}\nagain: npm run test:sim -- --world ${world} --days ${days}`;
+}
+
+test(`a simulated day of traffic and faults breaks no invariant (seed ${seed})`, async () => {
+	const { runWorld } = await loadWorld("true");
+	const result = await runWorld({ seed, days: 1 });
+	assert.equal(result.violation, undefined, explain(result));
+	assert.ok(result.figures.invocations > 50 && result.figures.attempts > 50, JSON.stringify(result.figures));
+});
+
+test(`the same day with bounds so small that each is reached (seed ${seed})`, async () => {
+	const { runWorld } = await loadWorld("tiny");
+	const result = await runWorld({ seed, days: 1 });
+	assert.equal(result.violation, undefined, `${explain(result)} --tiny`);
+});
+
+test(`one seed is one run, to the last step (seed ${seed})`, async () => {
+	const { runWorld } = await loadWorld("true");
+	const [first, second] = [await runWorld({ seed, days: 0.25 }), await runWorld({ seed, days: 0.25 })];
+	assert.equal(first.digest, second.digest);
+	assert.deepEqual(first.figures, second.figures);
+	const other = await runWorld({ seed: seed + 1, days: 0.25 });
+	assert.notEqual(other.digest, first.digest);
+});
+
+/** World seeds in which each planted bug shows early. */
+const SEEDS: Readonly<Record<PlantName, number>> = {
+	"fence-removed": 2,
+	"ack-before-commit": 1,
+	"slot-freed-early": 1,
+	"cron-slot-without-unique-key": 4,
+	"recovery-after-first-claim": 1,
+	"key-forgotten-early": 1,
+	"retry-too-early": 1,
+	"waiter-not-woken": 2,
+	overtaking: 2,
+	"late-answer-after-restart": 1,
+};
+
+for (const name of Object.keys(PLANTS) as PlantName[]) {
+	test(`the planted bug ${name} is caught: ${PLANTS[name].story}`, async () => {
+		const { runWorld } = await loadWorld(name);
+		const { violation } = await runWorld({ seed: SEEDS[name], days: 3 });
+		const caughtBy: readonly string[] = PLANTS[name].caughtBy;
+		assert.ok(violation !== undefined && caughtBy.includes(violation.invariant), JSON.stringify(violation));
+	});
+}
