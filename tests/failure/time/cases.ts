@@ -20,7 +20,7 @@ export const TIME: readonly FaultCase[] = [
 	},
 	{
 		id: "D2",
-		what: "The daemon stands still for 2.5 s (long: 60 s), with its workers and alone",
+		what: "The daemon stands still for 1.5 s (long: 60 s), with its workers and alone",
 		injection:
 			"SIGSTOP and SIGCONT of the processes, with a call that hangs, one under way, one that arrives, delayed work and a schedule",
 		holds:
