@@ -121,6 +121,8 @@ fault(
 					const other = await harness.run(spec({ timeoutMs: 3_600_000 }, "good"), "c");
 					const [worker, neighbour] = [harness.worker((victims[0] ?? other).slot), harness.worker(other.slot)];
 					const calls = [worker.callOf("a"), worker.callOf("b")];
+					// A flipped bit may turn the number of one of its calls into that of the other, which nobody could notice.
+					const isRelabelled = things.some(({ kind }) => kind === "flipped");
 					const bytes = Buffer.concat(things.map((thing) => bytesOf(thing, calls)));
 					const at = isCut ? Math.floor((cut / 1_000_001) * bytes.length) : 0;
 					worker.raw(bytes.subarray(0, at), bytes.subarray(at));
@@ -134,7 +136,9 @@ fault(
 						assert.ok(outcome !== undefined, "it has ended");
 						if (outcome.kind === "succeeded") {
 							answered += 1;
-							assert.equal(Buffer.from(outcome.body).toString(), `call ${calls[index]}`, "its own answer");
+							if (!isRelabelled) {
+								assert.equal(Buffer.from(outcome.body).toString(), `call ${calls[index]}`, "its own answer");
+							}
 							assert.ok(Number.isInteger(outcome.status) && outcome.status >= 100 && outcome.status <= 599);
 							for (const [name, value] of outcome.headers) assert.equal(typeof name + typeof value, "stringstring");
 						} else if ("error" in outcome) {
