@@ -57,6 +57,11 @@ export interface EventToCommit {
 	readonly submissions: readonly Submission[];
 }
 
+/** The mark that holds the seq of the invocation that a schedule made last. */
+function firedMark(schedule: number): string {
+	return `cron_fired:${schedule}`;
+}
+
 export class Queue {
 	readonly lanes = new Lanes();
 	readonly read: Reader;
@@ -269,8 +274,9 @@ export class Queue {
 			return record("overlapped", null);
 		}
 		try {
-			const accepted = this.#enqueuer.accept(batch, submission);
-			return record("fired", parseInvocationId(accepted.invocationId)?.seq ?? null);
+			const seq = parseInvocationId(this.#enqueuer.accept(batch, submission).invocationId)?.seq ?? 0;
+			this.#statements.markRaise.run(firedMark(schedule), seq);
+			return record("fired", seq);
 		} catch (error) {
 			// A full lane: the slot has had its one chance, and says so. A stopping daemon or a full disk has not given it
 			// one: the slot stays undecided, and a later look finds it as missed.
@@ -297,11 +303,19 @@ export class Queue {
 		return until > now + LIMITS.clockBackMsMax ? 0 : until;
 	}
 
-	/** An earlier slot's invocation has not ended; or a later one's, which fired while the clock was ahead. */
+	/**
+	 * The invocation that fired last has not ended; nor that of the slot before, or of the newest, which are others where the
+	 * clock went back.
+	 */
 	#unfinishedBefore(schedule: number, slot: number): boolean {
-		return [slot, Number.MAX_SAFE_INTEGER].some((before) => {
-			const last = this.#statements.cronSlotLastFired.get(schedule, before);
-			const row = last === undefined ? undefined : this.#statements.invocationState.get(last.seq);
+		const { cronSlotLastFired, invocationState, markGet } = this.#statements;
+		const fired = [
+			markGet.get(firedMark(schedule))?.value,
+			cronSlotLastFired.get(schedule, slot)?.seq,
+			cronSlotLastFired.get(schedule, Number.MAX_SAFE_INTEGER)?.seq,
+		];
+		return fired.some((seq) => {
+			const row = seq === undefined ? undefined : invocationState.get(seq);
 			return row !== undefined && !isTerminal(stateOf(row.state));
 		});
 	}

@@ -196,3 +196,27 @@ test("overlap skip also sees what a clock that was ahead has fired and what has 
 	q.turn();
 	assert.deepEqual(await Promise.all([first, second, third, fourth]), ["fired", "overlapped", "fired", "overlapped"]);
 });
+
+test("overlap skip sees what fired last also where it lies between slots of a clock that was ahead", async () => {
+	using q = queueOnFile({ lanes: [{ limit: 1 }] });
+	const now = q.clock.now();
+	const minute = (count: number): number => now + count * 60_000;
+	// Half hours of a clock that was ahead; all of them have ended.
+	q.clock.jumpWall(DAY);
+	for (const [index, slot] of [minute(90), minute(150)].entries()) {
+		const ahead = fire(q, slot, { overlap: "skip" });
+		q.turn();
+		assert.equal(await ahead, "fired");
+		q.settle(q.sent[index] as never);
+		q.turn();
+	}
+	// Then the hours, by a clock that is right: the one before minute 120 in time is the hour, by its slot it is minute 90.
+	q.clock.jumpWall(-DAY + 3_600_000);
+	const hour = fire(q, minute(60), { overlap: "skip" });
+	q.turn();
+	assert.equal(await hour, "fired");
+	q.clock.jumpWall(3_600_000);
+	const next = fire(q, minute(120), { overlap: "skip" });
+	q.turn();
+	assert.equal(await next, "overlapped");
+});
