@@ -29,6 +29,8 @@ export interface DriverOptions {
 export interface Driver {
 	/** No new elements; resolves when each that was begun is acknowledged or given up. */
 	stop(): Promise<void>;
+	/** As `stop`, but nothing is sent again: there will be no daemon any more. */
+	abandon(): void;
 	/** Resolves when all elements were submitted. */
 	readonly done: Promise<void>;
 	/** Elements that were acknowledged. */
@@ -61,12 +63,23 @@ type Send = (submission: Submission) => Promise<Told>;
 
 /** While no daemon answers. */
 const RETRY_MS = 20;
+/** Refusals and unknown outcomes after which the same is sent again. */
+const PASSING: ReadonlySet<string> = new Set([
+	"DAEMON_UNREACHABLE",
+	"SHUTTING_DOWN",
+	"LANE_FULL",
+	"STORAGE_FULL",
+	"STORE_BUSY",
+	"STORE_ERROR",
+	"INTERNAL",
+]);
 /** Elements that a client has under way, on its one connection. */
 const AT_ONCE = 3;
 
 export function drive(options: DriverOptions): Driver {
 	const { history, plans, clients: count = 8, elements = Infinity } = options;
 	const stopping = new AbortController();
+	const abandoned = new AbortController();
 	let acknowledged = 0;
 
 	async function submit(process: number, submission: Submission, via: "socket" | "http", send: Send): Promise<Told> {
@@ -118,6 +131,9 @@ export function drive(options: DriverOptions): Driver {
 				if (told.type === "info" && (submission.key === undefined || givesUp)) break;
 				// Refused without a key may be sent again: nothing was queued. The checker wants a key for that, so it is not.
 				if (submission.key === undefined) break;
+				// Nothing that is sent is wrong, so a refusal for good is a defect; sent again it would be one for ever.
+				if (!PASSING.has(told.code)) throw new Error(`${submission.element} was answered with ${told.code}`);
+				if (abandoned.signal.aborted) return;
 				await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
 			}
 			if (repeats) await submit(process, submission, via, connection.send);
@@ -131,6 +147,10 @@ export function drive(options: DriverOptions): Driver {
 		stop() {
 			stopping.abort();
 			return done;
+		},
+		abandon() {
+			stopping.abort();
+			abandoned.abort();
 		},
 		get acknowledged() {
 			return acknowledged;

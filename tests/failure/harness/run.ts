@@ -58,9 +58,11 @@ export async function faultRun(f: Pick<Fault, "seed" | "record" | "context">, op
 		await (typeof steps === "function"
 			? steps({ subject, history, driver })
 			: unleash(steps, subject, history, f.context.signal));
-	} finally {
-		await driver.stop();
+	} catch (error) {
+		driver.abandon();
+		throw error;
 	}
+	await driver.stop();
 	return await settleAndJudge(f, subject, history, options.bounds);
 }
 

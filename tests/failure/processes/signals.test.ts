@@ -232,10 +232,13 @@ fault(
 		await client.call("functions.configure", { function: "steady", overrides: { workerConcurrency: 1 } });
 		const inTime = await Promise.all([300, 500, 700].map((ms) => enqueue(client, "steady", ms)));
 		const endless = await enqueue(client, "steady", 60_000);
-		await waitFor("their starts", () => [...inTime, endless].every((id) => started(subject, id)));
+		// Its limit is past the freeze: it ends after it, in time.
+		const frozenMs = f.long ? 10_000 : 2_500;
+		await client.call("functions.configure", { function: "once", overrides: { timeoutMs: frozenMs + 2_000 } });
+		const across = await enqueue(client, "once", frozenMs + 1_000);
+		await waitFor("their starts", () => [...inTime, endless, across].every((id) => started(subject, id)));
 		const delayed = await client.enqueue("single", { body: "{}", delayMs: 400 });
 		daemon.kill("SIGSTOP");
-		const frozenMs = f.long ? 10_000 : 2_500;
 		await sleep(frozenMs);
 		assert.equal(readLedger(subject.ledger).filter(({ what }) => what === "finish").length, 3, "workers go on");
 		daemon.kill("SIGCONT");
@@ -245,9 +248,10 @@ fault(
 		const late = await ran(client, endless);
 		assert.equal(late.state, "timed_out");
 		assert.ok(late.finished_at - late.started_at >= 1_000, "not early");
+		assert.deepEqual(pickOf(await ran(client, across)), ["succeeded", 1, 0], "a freeze takes nothing of its time");
 		assert.deepEqual(pickOf(await ran(client, delayed.invocationId)), ["succeeded", 1, 0]);
 		const starts = readLedger(subject.ledger).filter(({ what }) => what === "start");
-		assert.equal(starts.length, 5, "each once");
+		assert.equal(starts.length, 6, "each once");
 		assert.equal(await subject.daemon.stop(), 0);
 		f.record(`frozen for ${frozenMs / 1000} s`);
 	},
