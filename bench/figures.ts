@@ -43,10 +43,15 @@ export function amount(value: number, unit: string): string {
 	return unit === "/s" ? `${text}/s` : `${text} ${unit}`;
 }
 
-const HEAD = ["figure", "target", "measured", "against", "ratio", "verdict"] as const;
+export const HEAD = ["figure", "target", "measured", "against", "ratio", "verdict"] as const;
 
 export function renderFigures(figures: readonly Figure[]): string {
-	const rows = figures.map((figure): readonly string[] => {
+	return renderTable(HEAD, rowsOf(figures));
+}
+
+/** Beneath HEAD. */
+export function rowsOf(figures: readonly Figure[]): readonly (readonly string[])[] {
+	return figures.map((figure): readonly string[] => {
 		const { base } = figure;
 		const ratio = ratioOf(figure);
 		const met = isMet(figure);
@@ -59,7 +64,6 @@ export function renderFigures(figures: readonly Figure[]): string {
 			met === undefined ? "–" : met ? "met" : "missed",
 		];
 	});
-	return renderTable(HEAD, rows);
 }
 
 /** First column to the left, the others to the right. */

@@ -11,10 +11,11 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { Context, Scenario } from "./context.ts";
 import { findBun } from "../src/pool/index.ts";
-import { isMet, ratioOf, renderFigures, type Figure } from "./figures.ts";
+import { HEAD, isMet, ratioOf, renderFigures, rowsOf, type Figure } from "./figures.ts";
 import { describeMachine, isMemoryDisk, machineLine } from "./machine.ts";
 import { measureParts, renderParts, type Part } from "./parts.ts";
 import { MAIN } from "./processes.ts";
+import { markdown, writeTables } from "./published.ts";
 import { backlog } from "./scenarios/backlog.ts";
 import { backup } from "./scenarios/backup.ts";
 import { claims } from "./scenarios/claims.ts";
@@ -36,6 +37,7 @@ const USAGE = `npm run bench -- [options]
   --dir FOLDER    where data is written; must be on a disk, not in memory (default: the system's temp folder)
   --daemon FILE   the daemon's main file (default: src/main.ts; dist/main.js is what a user installs)
   --json FILE     also write the figures there
+  --write         also write the figures to docs/performance.md
   --strict        exit 1 when a target is missed
 `;
 
@@ -47,6 +49,7 @@ async function main(): Promise<number> {
 			quick: { type: "boolean", default: false },
 			full: { type: "boolean", default: false },
 			strict: { type: "boolean", default: false },
+			write: { type: "boolean", default: false },
 			help: { type: "boolean", default: false },
 			only: { type: "string" },
 			rounds: { type: "string", default: "3" },
@@ -68,6 +71,10 @@ async function main(): Promise<number> {
 		process.stderr.write(
 			`${unknown.length > 0 ? `unknown: ${unknown.join(", ")}` : "expected --rounds to be 1 or more"}\n${USAGE}`,
 		);
+		return 2;
+	}
+	if (values.write && (quick || only !== undefined)) {
+		process.stderr.write("--write publishes figures: expected it without --quick and --only\n");
 		return 2;
 	}
 	const chosen = only === undefined ? SCENARIOS : known.filter((scenario) => only.includes(scenario.name));
@@ -106,6 +113,8 @@ async function main(): Promise<number> {
 				`${JSON.stringify({ machine, quick, figures: document, parts, failures }, undefined, "\t")}\n`,
 			);
 		}
+		if (values.write && failures.length === 0)
+			writeTables("bench", `${machineLine(machine)}.\n\n${markdown(HEAD, rowsOf(figures))}`);
 		const missed = figures.some((figure) => isMet(figure) === false);
 		return failures.length > 0 || (values.strict && missed) ? 1 : 0;
 	} finally {

@@ -1,15 +1,14 @@
 /** What a run says: one table for the terminal and for docs/performance.md, and the picture beside it. */
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { median } from "../context.ts";
 import { amount, renderTable } from "../figures.ts";
 import { machineLine } from "../machine.ts";
+import { DOCS, markdown, writeTables } from "../published.ts";
 import { renderChart } from "./chart.ts";
 import { ENGINE, type Peer } from "./peers.ts";
 import type { Measured, PeersRun, Row } from "./run.ts";
 
-const DOCS = join(import.meta.dirname, "../../docs");
-const PAGE = join(DOCS, "performance.md");
 const CHART = "performance-peers.svg";
 const REASON_MAX = 90;
 
@@ -96,21 +95,8 @@ function renderPage(run: PeersRun): string {
 	].join("\n\n");
 }
 
-function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {
-	const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
-	return [line(head), line(head.map(() => "---")), ...rows.map(line)].join("\n");
-}
-
-/** Replaces what stands between the two markers of `name`; whatever else the page says is written by hand. */
-export function between(page: string, name: string, text: string): string {
-	const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
-	const [from, to] = [page.indexOf(begin), page.indexOf(end)];
-	if (from < 0 || to < from) throw new Error(`expected ${begin} and ${end} in the page`);
-	return `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`;
-}
-
 export function writePage(run: PeersRun): void {
-	writeFileSync(PAGE, between(readFileSync(PAGE, "utf8"), "peers", renderPage(run)));
+	writeTables("peers", renderPage(run));
 	const engine = engineOf(run.rows);
 	const bars = run.rows.flatMap(({ peer, measured }) => (measured === undefined ? [] : [{ peer, measured }]));
 	if (engine === undefined) return;

@@ -70,10 +70,10 @@ export const PLANTS = {
 			{
 				file: "store/queue-schema.ts",
 				find: "PRIMARY KEY (schedule, slot),",
-				replace: "PRIMARY KEY (schedule, slot, decided_at, outcome, seq),",
+				replace: "PRIMARY KEY (schedule, slot, decided_at, outcome),",
 			},
 		],
-		caughtBy: ["I14", "C1"],
+		caughtBy: ["I14"],
 	},
 	"recovery-after-first-claim": {
 		story: "sources are let in before the rows of the last daemon are recovered",

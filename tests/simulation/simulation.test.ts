@@ -16,9 +16,9 @@ test(`a simulated day of traffic and faults breaks no invariant (seed ${seed})`,
 	assert.ok(result.figures.invocations > 50 && result.figures.attempts > 50, JSON.stringify(result.figures));
 });
 
-test(`the same day with bounds so small that each is reached (seed ${seed})`, async () => {
+test(`half a day with bounds so small that each is reached (seed ${seed})`, async () => {
 	const { runWorld } = await loadWorld("tiny");
-	const result = await runWorld({ seed, days: 1 });
+	const result = await runWorld({ seed, days: 0.5 });
 	assert.equal(result.violation, undefined, `${explain(result)} --tiny`);
 });
 
@@ -31,24 +31,24 @@ test(`one seed is one run, to the last step (seed ${seed})`, async () => {
 	assert.notEqual(other.digest, first.digest);
 });
 
-/** World seeds in which each planted bug shows early. */
+/** Worlds in which each planted bug shows within hours; found by looking at some. */
 const SEEDS: Readonly<Record<PlantName, number>> = {
-	"fence-removed": 2,
-	"ack-before-commit": 1,
-	"slot-freed-early": 1,
-	"cron-slot-without-unique-key": 4,
-	"recovery-after-first-claim": 1,
-	"key-forgotten-early": 1,
-	"retry-too-early": 1,
-	"waiter-not-woken": 2,
-	overtaking: 2,
-	"late-answer-after-restart": 1,
+	"fence-removed": 12,
+	"ack-before-commit": 3,
+	"slot-freed-early": 11,
+	"cron-slot-without-unique-key": 7,
+	"recovery-after-first-claim": 9,
+	"key-forgotten-early": 4,
+	"retry-too-early": 9,
+	"waiter-not-woken": 4,
+	overtaking: 5,
+	"late-answer-after-restart": 5,
 };
 
 for (const name of Object.keys(PLANTS) as PlantName[]) {
 	test(`the planted bug ${name} is caught: ${PLANTS[name].story}`, async () => {
 		const { runWorld } = await loadWorld(name);
-		const { violation } = await runWorld({ seed: SEEDS[name], days: 3 });
+		const { violation } = await runWorld({ seed: SEEDS[name], days: 2 });
 		const caughtBy: readonly string[] = PLANTS[name].caughtBy;
 		assert.ok(violation !== undefined && caughtBy.includes(violation.invariant), JSON.stringify(violation));
 	});

@@ -207,10 +207,10 @@ class World {
 	async #live(): Promise<void> {
 		this.#boot();
 		await turnOfLoop();
-		for (let day = 0; day < this.#options.days; day += 1) this.#planDay(day);
 		const { days } = this.#options;
 		for (let day = 1; day < days + 1; day += 1) {
 			const until = Math.min(day, days) * DAY;
+			this.#planDay(day - 1);
 			await this.#until(() => this.#scheduler.monotonic >= until, Number.POSITIVE_INFINITY);
 			this.#fsck();
 		}
@@ -319,6 +319,8 @@ class World {
 	/** Hours of rest, and in between some seconds in which everybody wants something and things go wrong. */
 	#planDay(day: number): void {
 		const chance = this.#chance.stream(`day ${day}`);
+		// Nobody sleeps past the end of a day: what the next one brings is not known before.
+		this.#scheduler.after((day + 1) * DAY - this.#scheduler.monotonic, () => undefined);
 		const bursts = chance.between(8, 16);
 		for (let burst = 0; burst < bursts; burst += 1) {
 			// Quarters of an hour are when schedules fire.
@@ -482,7 +484,10 @@ class World {
 	#onCommit(commit: Commit): void {
 		this.#committed = true;
 		this.#ledger.committed(commit);
-		for (const slot of commit.slots) this.#cron.decided(slot, commit.rows);
+		for (const slot of commit.slots) {
+			this.#history.add(`slot ${slot.schedule}@${new Date(slot.slot).toISOString()} ${slot.outcome} ${slot.seq ?? ""}`);
+			this.#cron.decided(slot, commit.rows);
+		}
 		for (const event of commit.events) this.#cron.event(event, commit.rows);
 	}
 
