@@ -10,7 +10,7 @@ import { ENGINE, type Peer } from "./peers.ts";
 import type { Measured, PeersRun, Row } from "./run.ts";
 
 const CHART = "performance-peers.svg";
-const REASON_MAX = 90;
+const REASON_MAX = 200;
 
 function headOf({ callers, backlog }: PeersRun): string[] {
 	const many = `${callers} callers`;
@@ -45,9 +45,8 @@ export function engineOf(rows: readonly Row[]): Measured | undefined {
 function cellsOf(run: PeersRun): string[][] {
 	const engine = engineOf(run.rows);
 	const rows = engine === undefined ? [] : [figures(ENGINE, engine, undefined)];
-	for (const { peer, measured, engine: beside, left } of run.rows) {
-		if (measured === undefined)
-			rows.push([`${peer.name}: left out, ${short(left ?? "?")}`, yes(peer), ...Array.from({ length: 8 }, () => "–")]);
+	for (const { peer, measured, engine: beside } of run.rows) {
+		if (measured === undefined) rows.push([peer.name, yes(peer), ...Array.from({ length: 8 }, () => "–")]);
 		else rows.push(figures(peer, measured, beside));
 	}
 	return rows;
@@ -72,6 +71,11 @@ function yes({ synced }: Peer): string {
 	return synced ? "yes" : "no";
 }
 
+/** A line for each peer that was not measured. */
+function leftOut({ rows }: PeersRun): string[] {
+	return rows.flatMap(({ peer, left }) => (left === undefined ? [] : [`${peer.name} is left out: ${short(left)}`]));
+}
+
 function short(reason: string): string {
 	const line = reason.replaceAll(/\s+/g, " ").replaceAll("|", "/");
 	return line.length > REASON_MAX ? `${line.slice(0, REASON_MAX)}…` : line;
@@ -79,7 +83,7 @@ function short(reason: string): string {
 
 export function renderText(run: PeersRun): string {
 	const versions = run.rows.map(({ peer, version }) => `${peer.name} ${version}`).join(" · ");
-	return `${renderTable(headOf(run), cellsOf(run))}\n\n${versions}`;
+	return [renderTable(headOf(run), cellsOf(run)), "", ...leftOut(run), versions].join("\n");
 }
 
 function renderPage(run: PeersRun): string {
@@ -90,6 +94,7 @@ function renderPage(run: PeersRun): string {
 	return [
 		`${machineLine(run.machine)}. Medians of ${run.rounds} ${run.rounds === 1 ? "round" : "rounds"}.`,
 		markdown(headOf(run), cellsOf(run)),
+		...leftOut(run),
 		`![The same figures as bars](${CHART})`,
 		markdown(["", "version", "what is written before it answers", "processes", "how the result is seen"], promises),
 	].join("\n\n");

@@ -1,4 +1,4 @@
-/** The servers that peers need, each for one run: data on the measured disk, unix sockets in its folder, no ports. */
+/** The servers that peers need, each for one run: data on the measured disk, unix sockets in its folder. */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync } from "node:fs";
