@@ -31,12 +31,12 @@ test(`one seed is one run, to the last step (seed ${seed})`, async () => {
 	assert.notEqual(other.digest, first.digest);
 });
 
-/** Worlds in which each planted bug shows within hours; found by looking at some. */
+/** The world in which each planted bug was last caught soonest; where the engine has moved on since, some more are looked at. */
 const SEEDS: Readonly<Record<PlantName, number>> = {
-	"fence-removed": 12,
-	"ack-before-commit": 3,
+	"fence-removed": 2,
+	"ack-before-commit": 8,
 	"slot-freed-early": 11,
-	"cron-slot-without-unique-key": 7,
+	"cron-slot-without-unique-key": 2,
 	"recovery-after-first-claim": 9,
 	"key-forgotten-early": 4,
 	"retry-too-early": 9,
@@ -44,12 +44,19 @@ const SEEDS: Readonly<Record<PlantName, number>> = {
 	overtaking: 5,
 	"late-answer-after-restart": 5,
 };
+const WORLDS_MAX = 12;
 
 for (const name of Object.keys(PLANTS) as PlantName[]) {
-	test(`the planted bug ${name} is caught: ${PLANTS[name].story}`, async () => {
+	test(`the planted bug ${name} is caught: ${PLANTS[name].story}`, async (t) => {
 		const { runWorld } = await loadWorld(name);
-		const { violation } = await runWorld({ seed: SEEDS[name], days: 2 });
 		const caughtBy: readonly string[] = PLANTS[name].caughtBy;
-		assert.ok(violation !== undefined && caughtBy.includes(violation.invariant), JSON.stringify(violation));
+		for (let world = SEEDS[name]; world < SEEDS[name] + WORLDS_MAX; world += 1) {
+			const { violation } = await runWorld({ seed: world, days: 1 });
+			if (violation === undefined) continue;
+			t.diagnostic(`world ${world}: ${violation.invariant}`);
+			assert.ok(caughtBy.includes(violation.invariant), JSON.stringify(violation));
+			return;
+		}
+		assert.fail(`no world from ${SEEDS[name]} on has caught it`);
 	});
 }
