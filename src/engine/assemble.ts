@@ -106,7 +106,7 @@ export function assemble(deps: AssembleDeps): Parts {
 		},
 		retryOf: (_lane, version) => registry.versionById(version).spec.config.retry,
 		freeBallast: () => folder.ballast.free(),
-		spaceLow: () => folder.keeper.spaceLow,
+		spaceLow: () => folder.keeper.spaceLow || folder.ballast.givenUp,
 		broken,
 	});
 	for (const entry of registry.all()) queue.lanes.add(entry.lane);

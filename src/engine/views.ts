@@ -145,7 +145,7 @@ export class Views {
 			logLinesDropped: logs.dropped,
 			rssBytes: residentBytes(),
 			walBytes: folder.keeper.walBytes,
-			storageLow: folder.keeper.spaceLow,
+			storageLow: folder.keeper.spaceLow || folder.ballast.givenUp,
 		};
 	}
 }

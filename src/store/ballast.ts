@@ -14,6 +14,8 @@ const CHUNK_BYTES = 1024 * 1024;
 
 export interface Ballast {
 	readonly held: boolean;
+	/** It was given up for what runs and is not back yet: new work must not take its room. */
+	readonly givenUp: boolean;
 	/** Gives the space up. False where there was nothing left to give. */
 	free(): boolean;
 	/** Takes it back if the disk then still has as much again. False where it has not. */
@@ -22,13 +24,18 @@ export interface Ballast {
 
 export function openBallast(path: string): Ballast {
 	let held = sizeOf(path) === LIMITS.ballastBytes;
+	let givenUp = false;
 	const ballast = {
 		get held(): boolean {
 			return held;
 		},
+		get givenUp(): boolean {
+			return givenUp;
+		},
 		free(): boolean {
 			if (!held) return false;
 			held = false;
+			givenUp = true;
 			rmSync(path, { force: true });
 			return true;
 		},
@@ -39,6 +46,7 @@ export function openBallast(path: string): Ballast {
 				if (bavail * bsize < 2 * LIMITS.ballastBytes) return false;
 				write(path);
 				held = true;
+				givenUp = false;
 			} catch {
 				// Full again meanwhile: what was written is in the way.
 				rmSync(path, { force: true });

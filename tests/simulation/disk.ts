@@ -201,6 +201,7 @@ export class Disk {
 			logs,
 			ballast: {
 				held: this.#ballast,
+				givenUp: false, // the simulated disk says by itself when it has no room
 				free: () => this.#freeBallast(),
 				restore: () => {
 					if (this.#roomFor === Number.POSITIVE_INFINITY) this.#ballast = true;

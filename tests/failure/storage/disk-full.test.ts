@@ -205,7 +205,7 @@ fault(
 		const accepted: Accepted[] = [];
 		let hit = 0;
 		let refusals = 0;
-		const runs = f.runs(6, 150);
+		const runs = f.runs(3, 60);
 		for (let n = 1; n <= runs; n += 1) {
 			await using faulty = await attachFault(daemon.pid, [{ calls: "pwrite64", inject: `error=ENOSPC:when=${n}` }]);
 			const done = await work(daemon, { seed: f.seed + n, callers: 4, atMost: 6 + n / 4, insist: true }).done;
