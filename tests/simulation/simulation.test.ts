@@ -42,7 +42,7 @@ const SEEDS: Readonly<Record<PlantName, number>> = {
 	"retry-too-early": 9,
 	"waiter-not-woken": 4,
 	overtaking: 5,
-	"late-answer-after-restart": 5,
+	"late-answer-after-restart": 10,
 };
 const WORLDS_MAX = 12;
 
