@@ -10,7 +10,7 @@
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, resolve, sep } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 const dist = join(root, "dist");
@@ -27,6 +27,8 @@ const PROMISED = [
 	"store/check-program.js",
 ];
 const PUBLIC_DECLARATIONS = ["index.d.ts", "sources/client.d.ts"];
+/** Folders whose types are made of types of our dependencies. */
+const PRIVATE = ["store", "queue", "pool", "runtime"];
 
 function fail(message: string): never {
 	process.stderr.write(`${message}\n`);
@@ -49,6 +51,9 @@ function reachedDeclarations(): Set<string> {
 	const reached = new Set(PUBLIC_DECLARATIONS.map((file) => join(dist, file)));
 	for (const file of reached) {
 		if (!existsSync(file)) fail(`the declarations lack ${file}`);
+		if (PRIVATE.some((folder) => file.startsWith(join(dist, folder) + sep))) {
+			fail(`public declarations lead to ${file}: its types are not for users of the package`);
+		}
 		for (const match of readFileSync(file, "utf8").matchAll(/(?:from|import)\s*\(?\s*"(\.{1,2}\/[^"]+)\.[jt]s"/g)) {
 			reached.add(resolve(dirname(file), `${match[1]}.d.ts`));
 		}

@@ -7,41 +7,22 @@
  *   E4  a stop refuses new work first, then ends claims, then drains workers, then answers waiters, then closes the store
  */
 import type * as Contract from "../core/contracts.ts";
-import type { Environment, Logger } from "../core/environment.ts";
+import type { Environment } from "../core/environment.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
-import { resolveOptions, type EngineOptions, type ResolvedOptions } from "../core/options.ts";
+import { resolveOptions, type ResolvedOptions } from "../core/options.ts";
 import type { InvokeRequest } from "../core/request.ts";
 import type { DataFolder } from "../store/index.ts";
 import type { Parts } from "./assemble.ts";
 import { checkClock } from "./clock-check.ts";
-import { realMachine, type Machine } from "./machine.ts";
+import type { CreateEngineOptions, EngineHandle } from "./handle.ts";
+import type { Machine } from "./machine.ts";
 import { systemEnvironment, systemLogger } from "./system.ts";
 import { VERSION } from "./version.ts";
 
-export interface CreateEngineOptions extends EngineOptions {
-	/** Started in this order after recovery, stopped last. */
-	readonly sources?: readonly Contract.Source[];
-	readonly logger?: Logger;
-	/** Clock, chance and probe; for tests. */
-	readonly environment?: Environment;
-	/** Disk and processes; for the simulator. */
-	readonly machine?: Machine;
-	/** Told to a second daemon that finds this one. */
-	readonly socketPath?: string;
-}
-
-export interface EngineHandle extends Contract.Engine, AsyncDisposable {
-	/** Opens the data, recovers, starts the sources. Twice is once. */
-	start(): Promise<void>;
-	/** Drains and closes. Twice is once. */
-	stop(): Promise<void>;
-	/** Resolves if the store fails so that the engine cannot go on (fail-stop); it takes no more work then. */
-	readonly failed: Promise<EngineError>;
-}
-
-export function createEngine(options: CreateEngineOptions = {}): EngineHandle {
-	const { sources = [], logger, environment, machine = realMachine, socketPath = "", ...rest } = options;
+/** An engine on this machine; `createEngine` is that on the real one. */
+export function engineOn(machine: Machine, options: CreateEngineOptions = {}): EngineHandle {
+	const { sources = [], logger, environment, socketPath = "", ...rest } = options;
 	return new RunningEngine(resolveOptions(rest), {
 		sources,
 		environment: environment ?? systemEnvironment(logger ?? systemLogger("warn")),

@@ -1,8 +1,5 @@
-/** The engine's door. */
-export { backupOffline } from "./backup.ts";
-export { examine, fix, type Ask, type ExamineOptions } from "./doctor.ts";
-export { createEngine, type CreateEngineOptions, type EngineHandle } from "./engine.ts";
-export type { Machine } from "./machine.ts";
-export { restore, type RestoreRecord } from "./restore.ts";
+/** The engine's door for whoever runs one. Its declarations are public, so the types of the store end behind it. */
+export { createEngine } from "./create.ts";
+export type { CreateEngineOptions, EngineHandle } from "./handle.ts";
 export { systemClock, systemEnvironment, systemLogger, systemRandom } from "./system.ts";
 export { VERSION } from "./version.ts";

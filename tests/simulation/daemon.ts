@@ -6,7 +6,9 @@ import type { Environment, ProbePoint } from "../../src/core/environment.ts";
 import { EngineError } from "../../src/core/errors.ts";
 import type { Parts } from "../../src/engine/assemble.ts";
 import { assemble } from "../../src/engine/assemble.ts";
-import { createEngine, type EngineHandle } from "../../src/engine/index.ts";
+import { engineOn } from "../../src/engine/engine.ts";
+import type { EngineHandle } from "../../src/engine/index.ts";
+import type { Machine } from "../../src/engine/machine.ts";
 import { cronSource } from "../../src/sources/cron.ts";
 import { eventsSource } from "../../src/sources/events.ts";
 import { Died, type Disk } from "./disk.ts";
@@ -76,34 +78,34 @@ export class Daemon {
 	constructor(deps: DaemonDeps) {
 		this.#deps = deps;
 		const environment = this.#environment();
-		this.engine = createEngine({
+		const machine: Machine = {
+			findBun: () => "/simulated/bun",
+			openFolder: () => deps.disk.openFolder(environment, (afterMs, run) => this.#later(afterMs, run)),
+			sweepOrphans: () => this.#sweep(),
+			removeLeftovers: async () => undefined,
+			assemble: (given) => {
+				const parts = assemble({
+					...given,
+					defer: (flush) => this.#turn(flush),
+					processes: {
+						spawn: (_launch, events) => this.#spawn(events),
+						readMemory: (pid) => [...this.#processes].find((process) => process.pid === pid && !process.dead)?.memory,
+					},
+				});
+				// The far ends that are real files, and no part of what is simulated.
+				Object.assign(parts.bundles, { sweep: async () => 0 });
+				Object.assign(parts.logs, { close: async () => undefined, prune: () => 0, append: () => undefined });
+				this.parts = parts;
+				return parts;
+			},
+		};
+		this.engine = engineOn(machine, {
 			dataDir: "/simulated",
 			resultRetentionMs: deps.plan.retentionMs,
 			drainMs: deps.plan.drainMs,
 			maxWorkersTotal: deps.plan.maxWorkersTotal,
 			environment,
 			sources: [eventsSource(), cronSource(environment)],
-			machine: {
-				findBun: () => "/simulated/bun",
-				openFolder: () => deps.disk.openFolder(environment, (afterMs, run) => this.#later(afterMs, run)),
-				sweepOrphans: () => this.#sweep(),
-				removeLeftovers: async () => undefined,
-				assemble: (given) => {
-					const parts = assemble({
-						...given,
-						defer: (flush) => this.#turn(flush),
-						processes: {
-							spawn: (_launch, events) => this.#spawn(events),
-							readMemory: (pid) => [...this.#processes].find((process) => process.pid === pid && !process.dead)?.memory,
-						},
-					});
-					// The far ends that are real files, and no part of what is simulated.
-					Object.assign(parts.bundles, { sweep: async () => 0 });
-					Object.assign(parts.logs, { close: async () => undefined, prune: () => 0, append: () => undefined });
-					this.parts = parts;
-					return parts;
-				},
-			},
 		});
 		void this.engine.failed.then((error) => {
 			if (this.alive) deps.failed(this, error);

@@ -1,6 +1,7 @@
 /** A restore that kills itself (SIGKILL) at a named point: DIE_AT="restore.copied:2" is the second time it gets there. */
 import { silentLogger } from "../../src/core/environment.ts";
-import { restore, systemEnvironment } from "../../src/engine/index.ts";
+import { systemEnvironment } from "../../src/engine/index.ts";
+import { restore } from "../../src/engine/upkeep.ts";
 
 const [, , from = "", dataDir = ""] = process.argv;
 const [point, count] = (process.env["DIE_AT"] ?? "").split(":");
