@@ -14,6 +14,7 @@ import type { Answer, Daemon } from "./daemon.ts";
 import type { History } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 import type { FunctionPlan, WorldPlan } from "./plan.ts";
+import type { SimProcess } from "./processes.ts";
 import type { Chance } from "./random.ts";
 import type { Scheduler } from "./scheduler.ts";
 
@@ -25,6 +26,7 @@ export interface ClientsDeps {
 	readonly cron: CronBook;
 	readonly history: History;
 	readonly coverage: Coverage;
+	readonly processes: ReadonlySet<SimProcess>;
 	/** Who answers on the socket now. */
 	readonly daemon: () => Daemon | undefined;
 	readonly schedulesChanged: () => void;
@@ -314,7 +316,10 @@ export class Clients {
 		this.#send(
 			`cancel ${target.id}`,
 			undefined,
-			(engine) => engine.cancel(target.id),
+			(engine) => {
+				this.#strikeRunner(target.id);
+				return engine.cancel(target.id);
+			},
 			(answer) => {
 				if (answer.kind !== "ok") return;
 				const row = ledger.rowOf(target.id);
@@ -324,6 +329,16 @@ export class Clients {
 					ledger.violate("E2", `cancel of ${row.seq} said ${state}, it is ${row.state}`);
 			},
 		);
+	}
+
+	/** Whoever runs it dies of something else, about when the cancel is committed. */
+	#strikeRunner(id: string): void {
+		const { chance, coverage, processes } = this.#deps;
+		if (!chance.oneIn(2)) return;
+		const runner = [...processes].find((process) => process.runs(id));
+		if (runner === undefined) return;
+		coverage.fault("worker:killed-at-cancel");
+		runner.struck(chance.between(0, 3));
 	}
 
 	#poll(): void {

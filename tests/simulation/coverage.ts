@@ -17,6 +17,7 @@ export const FAULTS = [
 	"crash:loop",
 	"restart:clean",
 	"worker:killed",
+	"worker:killed-at-cancel",
 	"worker:crashed-alone",
 	"worker:crashed-shared",
 	"worker:died-starting",

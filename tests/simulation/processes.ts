@@ -121,6 +121,10 @@ export class SimProcess implements WorkerProcess {
 		return this.#calls.size;
 	}
 
+	runs(invocationId: string): boolean {
+		return [...this.#calls.values()].some(({ message }) => message.invocationId === invocationId);
+	}
+
 	#dies(delayMs: number, exit: Exit): void {
 		const { scheduler } = this.#machinery;
 		scheduler.after(delayMs, () => this.#end(exit));

@@ -135,6 +135,7 @@ class World {
 			...common,
 			chance: this.#chance.stream("clients"),
 			plan: this.#plan,
+			processes: this.#processes,
 			cron: this.#cron,
 			schedulesChanged: () => this.#readSchedules(),
 		});

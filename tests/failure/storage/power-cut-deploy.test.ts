@@ -7,7 +7,7 @@ import type { Client } from "../../../src/sources/client.ts";
 import { seededRandom } from "../../support/seed.ts";
 import { fault } from "../fault.ts";
 import { powerCut } from "../needs.ts";
-import { loopDisk } from "./disks.ts";
+import { loopDisk, powerCutWith } from "./disks.ts";
 import { assertWhole } from "./fsck.ts";
 import { prepare } from "./work.ts";
 
@@ -46,9 +46,9 @@ fault("B4", "power cut while deploying: old or new version, whole, never none", 
 		});
 		// Any moment of a deploy: each takes 60 ms to 120 ms.
 		await sleep(random.next() * 600);
-		disk.cutPower();
+		powerCutWith(disk, [daemon.process]);
 		await deploying;
-		await daemon.kill();
+		daemon.client.close();
 		acknowledged += deployed.length;
 
 		using found = disk.afterPowerCut();
