@@ -15,7 +15,7 @@ import type { FunctionPlan } from "./plans.ts";
  * Half the CPU of a start from source is reading and stripping TypeScript, which the package's compiled form spares.
  * Kept here, a hundred starts leave the machine to the faults. Beside other tools' caches, so nothing is left elsewhere.
  */
-export const COMPILE_CACHE = join(import.meta.dirname, "../../../node_modules/.cache/bunbase-tests");
+export const COMPILE_CACHE = join(import.meta.dirname, "../../../node_modules/.cache/node");
 
 const LEDGER_FUNCTION = join(import.meta.dirname, "../../functions/ledger.ts");
 

@@ -15,6 +15,9 @@ import { loopDisk, powerCutWith } from "./disks.ts";
 import { assertWhole } from "./fsck.ts";
 import { assertAllThere, assertServes, drained, exitOf, prepare, work, type Accepted, type Prepared } from "./work.ts";
 
+/** A hundred cuts, of two starts of a daemon each. */
+const LONG_MS = 1_500_000;
+
 interface Cut extends Disposable {
 	/** The data folder as it is found when the power comes back. */
 	readonly dataDir: string;
@@ -74,8 +77,11 @@ async function nothingIsLost(f: Fault, runs: number, options: CutOptions = {}): 
 	f.record(`acknowledged ${acknowledged.toLocaleString("en")}, lost 0`);
 }
 
-fault("B1", "power cut under load: nothing acknowledged is lost, and all of it ends", { needs: [powerCut] }, (f) =>
-	nothingIsLost(f, f.runs(1, 100)),
+fault(
+	"B1",
+	"power cut under load: nothing acknowledged is lost, and all of it ends",
+	{ needs: [powerCut], timeout: LONG_MS },
+	(f) => nothingIsLost(f, f.runs(1, 100)),
 );
 
 fault(
@@ -88,7 +94,7 @@ fault(
 fault(
 	"B5",
 	"power cut while another program checkpoints: nothing acknowledged is lost",
-	{ needs: [powerCut], longOnly: true },
+	{ needs: [powerCut], longOnly: true, timeout: LONG_MS },
 	(f) => nothingIsLost(f, f.runs(1, 100), { beside: checkpointer }),
 );
 
