@@ -3,7 +3,7 @@
  *   --group NAME   one group only (processes, storage, workers, time, protocol, http, operations)
  *   --case ID      one case only (A1)
  *   --seed N       replays a run
- *   --write        writes the results of the groups into FAULTS.md
+ *   --write        writes the results into FAULTS.md: the sections of the groups, or the rows of the cases
  * Exit 1 when a case failed.
  */
 import { spawnSync } from "node:child_process";
@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CASES, GROUPS } from "./catalogue.ts";
 import type { FaultResult } from "./fault.ts";
-import { faultsPage, resultLine } from "./page.ts";
+import { faultsPage, faultsPageOfCases, resultLine } from "./page.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const PAGE = join(ROOT, "FAULTS.md");
@@ -32,8 +32,6 @@ for (const group of values.group ?? []) {
 for (const id of values.case ?? []) {
 	if (!CASES.some((found) => found.id === id)) fail(`there is no case ${id}; cases are A1 to G9`);
 }
-
-if (values.write && values.case !== undefined) fail("--write needs whole groups, not --case");
 
 const folder = mkdtempSync(join(tmpdir(), "bunbase-faults-"));
 const results = join(folder, "results.jsonl");
@@ -67,8 +65,11 @@ console.log(
 );
 if (values.write) {
 	const page = existsSync(PAGE) ? readFileSync(PAGE, "utf8") : "";
-	writeFileSync(PAGE, faultsPage(page, groups, found, { seed }));
-	console.log(`wrote ${groups.join(", ")} into FAULTS.md`);
+	const { case: cases } = values;
+	const written =
+		cases === undefined ? faultsPage(page, groups, found, { seed }) : faultsPageOfCases(page, cases, found, { seed });
+	writeFileSync(PAGE, written);
+	console.log(`wrote ${(cases ?? groups).join(", ")} into FAULTS.md`);
 }
 process.exit(run.status === 0 && count("failed") === 0 ? 0 : 1);
 

@@ -21,10 +21,37 @@ export function faultsPage(page: string, groups: readonly string[], results: rea
 	const known = new Map(page.split(/^(?=## )/m).map((section) => [section.split("\n")[0]?.slice(3), section.trim()]));
 	const sections = Object.entries(GROUPS).map(([folder, { title, cases }]) => {
 		if (!groups.includes(folder)) return known.get(title) ?? section(folder, title, cases, [], "Never run in full.");
-		const mine = results.filter(({ id }) => cases.some((found) => found.id === id));
+		const mine = ofCases(cases, results);
 		return section(folder, title, cases, mine, ranLine(mine, run));
 	});
 	return `${[HEADER, ...sections].join("\n\n")}\n`;
+}
+
+/** `page` with the rows of single cases made anew, and a sentence for each group that says so. */
+export function faultsPageOfCases(
+	page: string,
+	ids: readonly string[],
+	results: readonly FaultResult[],
+	run: Run,
+): string {
+	return Object.values(GROUPS).reduce((text, { title, cases }) => {
+		const again = cases.filter(({ id }) => ids.includes(id));
+		const from = text.indexOf(`## ${title}\n`);
+		if (again.length === 0 || from === -1) return text;
+		const next = text.indexOf("\n## ", from);
+		const lines = text.slice(from, next === -1 ? undefined : next).split("\n");
+		const renewed = lines.map((line, index) => {
+			if (index === 2)
+				return `${line} ${again.map(({ id }) => id).join(", ")} again: ${ranLine(ofCases(again, results), run)}`;
+			const found = again.find(({ id }) => line.startsWith(`| ${id} |`));
+			return found === undefined ? line : row(found, ofCases([found], results));
+		});
+		return text.slice(0, from) + renewed.join("\n") + (next === -1 ? "" : text.slice(next));
+	}, page);
+}
+
+function ofCases(cases: readonly FaultCase[], results: readonly FaultResult[]): FaultResult[] {
+	return results.filter(({ id }) => cases.some((found) => found.id === id));
 }
 
 function section(
@@ -41,12 +68,7 @@ function section(
 		"",
 		"| Case | What breaks, and how | What must hold | Runs | Result | Bugs found and fixed | Not covered |",
 		"| --- | --- | --- | --- | --- | --- | --- |",
-		...cases.map((found) =>
-			row(
-				found,
-				results.filter(({ id }) => id === found.id),
-			),
-		),
+		...cases.map((found) => row(found, ofCases([found], results))),
 	].join("\n");
 }
 
