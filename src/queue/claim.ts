@@ -10,7 +10,7 @@
 import type { Environment } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
-import { isRequestWhole } from "./checksum.ts";
+import type { Checksums } from "./checksum.ts";
 import type { Batch } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { ReadyRow, Statements } from "./statements.ts";
@@ -61,6 +61,7 @@ export interface Claim {
 export interface ClaimerDeps {
 	readonly environment: Environment;
 	readonly statements: Statements;
+	readonly checksums: Checksums;
 	readonly lanes: Lanes;
 	readonly slots: Slots;
 	/** Ends a queued row whose deadline has passed; it must not start. */
@@ -225,7 +226,7 @@ export class Claimer {
 		const { seq, bodyBytes, bodyCrc } = row;
 		const body = bodyBytes === 0 ? NOTHING : (row.body ?? this.#deps.statements.bodyGet.get(seq * 2)?.bytes);
 		if (body === undefined || body.byteLength !== bodyBytes) return undefined;
-		return isRequestWhole(row, body, bodyCrc) ? body : undefined;
+		return this.#deps.checksums.isRequestWhole(seq, row, body, bodyCrc) ? body : undefined;
 	}
 
 	#head(lane: Lane): ReadyRow | undefined {

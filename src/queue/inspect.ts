@@ -5,7 +5,7 @@
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { Database } from "../store/index.ts";
-import { isRequestWhole, isResultWhole } from "./checksum.ts";
+import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 
 export interface InspectRowsOptions {
 	/** Wall clock, UTC ms. */
@@ -184,6 +184,8 @@ function checksumsOf(queue: Database): Diagnosis[] {
 			result_headers AS resultHeaders, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc
 		FROM invocation WHERE seq > ? ORDER BY seq LIMIT ?`,
 	);
+	const mark = queue.prepare<[string], number>("SELECT value FROM mark WHERE name = ?").pluck();
+	const checksums = new Checksums(mark.get(WHOLE_CHECKSUMS_MARK));
 	const apart = queue.prepare<[number], Buffer>("SELECT bytes FROM body WHERE id = ?").pluck();
 	const wrong: number[] = [];
 	let checked = 0;
@@ -198,12 +200,14 @@ function checksumsOf(queue: Database): Diagnosis[] {
 		for (const row of rows) {
 			const { seq, method, path, headers, query, status, resultHeaders } = row;
 			const body = row.bodyBytes === 0 ? undefined : (row.body ?? apart.get(seq * 2));
-			check(seq, body, row.bodyBytes, (bytes) => isRequestWhole({ method, path, headers, query }, bytes, row.bodyCrc));
+			check(seq, body, row.bodyBytes, (bytes) =>
+				checksums.isRequestWhole(seq, { method, path, headers, query }, bytes, row.bodyCrc),
+			);
 			if (status === null) continue;
 			const size = row.resultBytes ?? 0;
 			const result = size === 0 ? undefined : (row.resultBody ?? apart.get(seq * 2 + 1));
 			check(seq, result, size, (bytes) =>
-				isResultWhole({ status, headers: resultHeaders ?? "[]" }, bytes, row.resultCrc),
+				checksums.isResultWhole(seq, { status, headers: resultHeaders ?? "[]" }, bytes, row.resultCrc),
 			);
 		}
 		const last = rows.at(-1);

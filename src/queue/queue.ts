@@ -12,6 +12,7 @@ import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
+import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 import { Claimer, type Claim, type Slots } from "./claim.ts";
 import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
@@ -81,6 +82,7 @@ export class Queue {
 		const { environment, database } = deps;
 		const statements = prepareStatements(database);
 		this.#statements = statements;
+		const checksums = new Checksums(statements.markGet.get(WHOLE_CHECKSUMS_MARK)?.value);
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
 		const claimed = (batch: Batch, claims: readonly Claim[]): void => {
@@ -113,6 +115,7 @@ export class Queue {
 		this.#claimer = new Claimer({
 			environment,
 			statements,
+			checksums,
 			lanes: this.lanes,
 			slots: deps.slots,
 			expire: (batch, row) => this.#due.expire(batch, row),
@@ -140,6 +143,7 @@ export class Queue {
 		this.read = new Reader({
 			database,
 			statements,
+			checksums,
 			names: deps.names,
 			retentionMs: deps.resultRetentionMs,
 			environment,

@@ -18,7 +18,7 @@ import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
 import { errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
-import { isRequestWhole, isResultWhole } from "./checksum.ts";
+import type { Checksums } from "./checksum.ts";
 import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
 
 /** What the rows do not hold: names of metadata.db. */
@@ -35,6 +35,7 @@ const PERIOD_MINUTES: Readonly<Record<MetricsPeriod, number>> = { minute: 1, hou
 export interface ReaderDeps {
 	readonly database: Database;
 	readonly statements: Statements;
+	readonly checksums: Checksums;
 	readonly names: Names;
 	readonly retentionMs: number;
 	readonly environment: Environment;
@@ -45,6 +46,7 @@ export interface ReaderDeps {
 export class Reader {
 	readonly #db: Database;
 	readonly #statements: Statements;
+	readonly #checksums: Checksums;
 	readonly #names: Names;
 	readonly #retentionMs: number;
 	readonly #now: () => number;
@@ -55,6 +57,7 @@ export class Reader {
 	constructor(deps: ReaderDeps) {
 		this.#db = deps.database;
 		this.#statements = deps.statements;
+		this.#checksums = deps.checksums;
 		this.#names = deps.names;
 		this.#retentionMs = deps.retentionMs;
 		this.#now = () => deps.environment.clock.now();
@@ -132,7 +135,7 @@ export class Reader {
 		const row = this.row(id);
 		const { method, path, headers, query } = row;
 		const body = this.#body(row.seq * 2, row.body, row.bodyBytes);
-		if (body === undefined || !isRequestWhole(row, body, row.bodyCrc)) {
+		if (body === undefined || !this.#checksums.isRequestWhole(row.seq, row, body, row.bodyCrc)) {
 			throw this.#damaged(row, "request");
 		}
 		return {
@@ -156,7 +159,7 @@ export class Reader {
 	#result(row: InvocationRow, status: number): NonNullable<InvocationRecord["result"]> {
 		const headers = row.resultHeaders ?? "[]";
 		const body = this.#body(row.seq * 2 + 1, row.resultBody, row.resultBytes ?? 0);
-		if (body === undefined || !isResultWhole({ status, headers }, body, row.resultCrc))
+		if (body === undefined || !this.#checksums.isResultWhole(row.seq, { status, headers }, body, row.resultCrc))
 			throw this.#damaged(row, "result");
 		return { status, headers: JSON.parse(headers) as Pairs, body };
 	}

@@ -11,7 +11,7 @@
  */
 import BetterSqlite3 from "better-sqlite3";
 import type { Environment } from "../core/environment.ts";
-import { EngineError } from "../core/errors.ts";
+import { EngineError, messageOf } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
 import type { DatabaseKind } from "./database-kinds.ts";
 import { migrate } from "./migrate.ts";
@@ -171,11 +171,23 @@ function readNumber(
 	return Number(database.pragma(pragma, { simple: true }));
 }
 
+/** Names the file in what an `ask` of a database that is being opened throws. */
+export function naming<T>(database: Database, ask: () => T): T {
+	try {
+		return ask();
+	} catch (error) {
+		throw openingError(error, database.name);
+	}
+}
+
 function openingError(error: unknown, path: string): EngineError {
 	if (errnoOf(error)?.startsWith("SQLITE_BUSY") === true) {
 		return new EngineError("STORE_BUSY", `${path} is locked by another program (a database shell?); close it first`, {
 			cause: error,
 		});
 	}
-	return mapStoreError(error, `opening ${path}`);
+	const mapped = mapStoreError(error, `opening ${path}`);
+	// Nothing was written yet: what SQLite cannot make sense of is the file ("unsupported file format").
+	if (mapped.code !== "STORE_ERROR" || errnoOf(error)?.startsWith("SQLITE_") !== true) return mapped;
+	return new EngineError("DATA_CORRUPT", `opening ${path}: ${messageOf(error)}; restore a backup`, { cause: error });
 }

@@ -19,7 +19,7 @@ import { z } from "zod";
 import type { Logger } from "../core/environment.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { raiseCommitCount, readCommitCount } from "./commit-count.ts";
-import type { Database } from "./database.ts";
+import { naming, type Database } from "./database.ts";
 import { writeFileDurably } from "./durable-file.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
@@ -93,16 +93,17 @@ export function readHighWater(root: string): HighWaterMark | undefined {
 /** What the databases contain. They may be open read-only. */
 export function readLevels(databases: { readonly queue: Database; readonly metadata: Database }): Levels {
 	const { queue, metadata } = databases;
-	const seq = queue
-		.prepare<[], number | null>(
-			"SELECT MAX(COALESCE((SELECT MAX(seq) FROM invocation), 0), COALESCE((SELECT value FROM mark WHERE name = 'seq'), 0))",
-		)
-		.pluck()
-		.get();
 	return {
-		queue: { commits: readCommitCount(queue), seq: seq ?? 0 },
-		metadata: { commits: readCommitCount(metadata) },
+		queue: naming(queue, () => ({ commits: readCommitCount(queue), seq: readLastSeq(queue) })),
+		metadata: naming(metadata, () => ({ commits: readCommitCount(metadata) })),
 	};
+}
+
+function readLastSeq(queue: Database): number {
+	const last = queue.prepare<[], number | null>(
+		"SELECT MAX(COALESCE((SELECT MAX(seq) FROM invocation), 0), COALESCE((SELECT value FROM mark WHERE name = 'seq'), 0))",
+	);
+	return last.pluck().get() ?? 0;
 }
 
 export function findRollbacks(mark: Levels, levels: Levels): readonly Rollback[] {

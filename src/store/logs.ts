@@ -65,8 +65,12 @@ export class LogStore {
 		this.#database = deps.database;
 		this.#environment = deps.environment;
 		this.#files = new LogFiles(deps.folder, deps.environment);
-		this.#statements = prepareLogStatements(deps.database);
-		this.#lastId = this.#statements.logLastId.get() ?? 0;
+		try {
+			this.#statements = prepareLogStatements(deps.database);
+			this.#lastId = this.#statements.logLastId.get() ?? 0;
+		} catch (error) {
+			throw mapStoreError(error, "opening logs.db (moved away, it is made anew, without its lines)");
+		}
 	}
 
 	/** Lines that were never written, since the start. */

@@ -133,4 +133,11 @@ CREATE TABLE mark (
   value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 `,
+	// Rows from here on have checksums over the whole request and the whole result; those before, over the body alone.
+	`
+INSERT INTO mark (name, value)
+  SELECT 'whole_checksums_from', 1 + MAX(
+    (SELECT COALESCE(MAX(seq), 0) FROM invocation),
+    (SELECT COALESCE(MAX(value), 0) FROM mark WHERE name = 'seq'));
+`,
 ];

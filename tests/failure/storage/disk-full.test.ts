@@ -205,7 +205,7 @@ fault(
 fault(
 	"B8",
 	"ENOSPC at the n-th write, each n: nothing acknowledged is lost, and the daemon stays",
-	{ needs: [strace] },
+	{ needs: [strace], timeout: 1_200_000 },
 	async (f) => {
 		const prepared = await prepare();
 		const dataDir = prepared.copyTo(join(prepared.folder.path, "nth-write"));

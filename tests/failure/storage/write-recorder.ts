@@ -75,7 +75,8 @@ export function record(
 			at.trace,
 			...program,
 		],
-		{ env: { ...process.env, ...at.env }, encoding: "utf8", maxBuffer: 1 << 26 },
+		// A compile cache would be written as well, and is none of the record.
+		{ env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: "1", ...at.env }, encoding: "utf8", maxBuffer: 1 << 26 },
 	);
 	assert.equal(run.status, 0, run.stderr);
 	const recording = parse(readFileSync(at.trace, "latin1"), at.dataDir, at.acks);

@@ -259,7 +259,7 @@ suite("refuses to start", () => {
 			const path = join(dataDir, name);
 			tamper(path, "PRAGMA user_version = 99");
 			const before = readFileSync(path);
-			assert.throws(() => open(t, dataDir), refusal("DATA_NEWER", path, "99", "knows 1"));
+			assert.throws(() => open(t, dataDir), refusal("DATA_NEWER", path, "99", "this version knows "));
 			assert.deepEqual(readFileSync(path), before);
 		});
 
