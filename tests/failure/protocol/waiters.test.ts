@@ -76,7 +76,9 @@ fault("E9", "those who go away, or whose wait runs out, leave nothing behind", a
 		await client.invoke("echo", { body: "warm" });
 		const id = await enqueueSleeping(client, 300_000);
 		const count = f.runs(500, 5_000);
-		const rounds = f.long ? 10 : 2;
+		// V8 lets its heap grow before it looks closely: from 187 to 310 MiB in the first eight rounds, to 357 in the next thirty.
+		const warmUp = f.long ? 8 : 0;
+		const rounds = warmUp + (f.long ? 16 : 2);
 		let before = 0;
 		for (let round = 0; round < rounds; round += 1) {
 			const connections = await Promise.all(Array.from({ length: 5 }, () => RawClient.connect(socketPath)));
@@ -95,10 +97,10 @@ fault("E9", "those who go away, or whose wait runs out, leave nothing behind", a
 				if (!connection.socket.closed) await once(connection.socket, "close");
 			}
 			await waitFor("nobody to wait", async () => (await waiters(client)) === 0);
-			if (round === 0) before = rssOf(daemon.pid);
+			if (round === warmUp) before = rssOf(daemon.pid);
 		}
 		const grown = (rssOf(daemon.pid) - before) / MiB;
-		assert.ok(grown < 100, `it grew by ${grown.toFixed(0)} MiB over ${(rounds - 1) * count} waits`);
+		assert.ok(grown < 100, `it grew by ${grown.toFixed(0)} MiB over ${(rounds - warmUp - 1) * count} waits`);
 		// The invocation that they left does not care.
 		assert.equal((await client.getResult(id)).state, "running");
 		assert.equal((await client.cancel(id)).invocationId, id);
