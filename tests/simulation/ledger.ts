@@ -187,9 +187,10 @@ export class Ledger {
 		this.checkCode(error);
 		const asked = this.#asked.get(path);
 		if (asked === undefined) return;
+		// After the others nobody knows: it may have been queued.
+		if (error.code === "STORE_ERROR" || error.invocationId !== undefined) return;
 		asked.refusals += 1;
-		const surely = error.code !== "STORE_ERROR" && error.invocationId === undefined;
-		if (surely && asked.rows > 0 && asked.refusals === asked.sends)
+		if (asked.rows > 0 && asked.refusals === asked.sends)
 			this.violate("I2", `${path} was refused (${error.code}) each time and is in the queue`);
 	}
 
