@@ -24,7 +24,16 @@ export function faultsPage(page: string, groups: readonly string[], results: rea
 		const mine = ofCases(cases, results);
 		return section(folder, title, cases, mine, ranLine(mine, run));
 	});
-	return `${[HEADER, ...sections].join("\n\n")}\n`;
+	const simulator = known.get(SIMULATOR);
+	return `${[HEADER, ...sections, ...(simulator === undefined ? [] : [simulator])].join("\n\n")}\n`;
+}
+
+const SIMULATOR = "Simulated days";
+
+/** `page` with its section about the simulator made anew; `text` is Markdown. */
+export function faultsPageOfSimulator(page: string, text: string): string {
+	const before = page.split(`## ${SIMULATOR}\n`)[0]?.trimEnd() ?? "";
+	return `${before}\n\n## ${SIMULATOR}\n\n${text.trim()}\n`;
 }
 
 /** `page` with the rows of single cases made anew, and a sentence for each group that says so. */
@@ -75,9 +84,14 @@ function section(
 function ranLine(results: readonly FaultResult[], run: Run): string {
 	const count = (result: string): string =>
 		results.filter((line) => line.result === result).length.toLocaleString("en");
+	return `Run in full ${whenAndWhere(run)}: ${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.`;
+}
+
+/** "on 2026-11-28 at 1a2b3c4, seed 1, on 2 cores, …" */
+export function whenAndWhere(run: Run): string {
 	const commit = execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
 	const machine = `${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, Node ${process.versions.node}`;
-	return `Run in full on ${new Date().toISOString().slice(0, 10)} at ${commit}, seed ${run.seed}, on ${machine}: ${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.`;
+	return `on ${new Date().toISOString().slice(0, 10)} at ${commit}, seed ${run.seed}, on ${machine}`;
 }
 
 const HEADER = `# Faults

@@ -4,15 +4,20 @@
  *   npm run test:sim -- --days 1000 --seed 7        worlds of ten days, each from a seed of its own
  *   npm run test:sim -- --world 123456 --days 10    one world again, as it failed
  *   npm run test:sim -- --plant fence-removed       the engine with a bug, until it is caught
+ *   npm run test:sim -- --days 1000 --seed 7 --write   also catches every plant, and writes all of it into FAULTS.md
  *
  * Ends with 1 where an invariant was broken, a plant was not caught, or a long run never saw one of its faults.
  */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { faultsPageOfSimulator, whenAndWhere } from "../failure/page.ts";
 import { Coverage } from "./coverage.ts";
 import { Chance } from "./random.ts";
 import { loadWorld, PLANTS, type PlantName } from "./plants.ts";
 import type { Figures, Result } from "./world.ts";
 
+const FAULTS_PAGE = join(import.meta.dirname, "../../FAULTS.md");
 const WORLD_DAYS = 10;
 /** From here on every fault and every move must have been seen. */
 const LONG_DAYS = 300;
@@ -26,6 +31,7 @@ const { values: flags } = parseArgs({
 		world: { type: "string" },
 		plant: { type: "string" },
 		tiny: { type: "boolean", default: false },
+		write: { type: "boolean", default: false },
 	},
 });
 
@@ -81,21 +87,65 @@ function failed(result: Result, tiny: boolean): number {
 }
 
 async function plant(name: string): Promise<number> {
-	if (!Object.hasOwn(PLANTS, name)) throw new Error(`no plant ${name}; there are ${Object.keys(PLANTS).join(", ")}`);
-	const planted = PLANTS[name as PlantName];
-	console.log(`${name}: ${planted.story}`);
-	const { runWorld } = await loadWorld(name as PlantName);
+	if (!isPlant(name)) throw new Error(`no plant ${name}; there are ${Object.keys(PLANTS).join(", ")}`);
+	console.log(`${name}: ${PLANTS[name].story}`);
+	const caught = await catchPlant(name);
+	console.log(
+		caught === undefined
+			? `not caught in ${PLANT_WORLDS} worlds of ${PLANT_DAYS} days`
+			: `caught in world ${caught.world} after ${caught.hours.toFixed(2)} simulated hours by ${caught.invariant}: ${caught.what}`,
+	);
+	return caught?.asPlanned === true ? 0 : 1;
+}
+
+function isPlant(name: string): name is PlantName {
+	return Object.hasOwn(PLANTS, name);
+}
+
+interface Caught {
+	readonly world: number;
+	readonly hours: number;
+	readonly invariant: string;
+	readonly what: string;
+	/** By an invariant that this bug breaks. */
+	readonly asPlanned: boolean;
+}
+
+/** Worlds with this bug, until one of them shows it. */
+async function catchPlant(name: PlantName): Promise<Caught | undefined> {
+	const { runWorld } = await loadWorld(name);
 	for (let index = 0; index < PLANT_WORLDS; index += 1) {
-		const result = await runWorld({ seed: worldSeed(index), days: PLANT_DAYS });
-		if (result.violation === undefined) continue;
-		const { invariant, what } = result.violation;
-		console.log(
-			`caught in world ${result.seed} after ${result.hours.toFixed(2)} simulated hours by ${invariant}: ${what}`,
-		);
-		return (planted.caughtBy as readonly string[]).includes(invariant) ? 0 : 1;
+		const { violation, seed: world, hours } = await runWorld({ seed: worldSeed(index), days: PLANT_DAYS });
+		if (violation === undefined) continue;
+		const asPlanned = (PLANTS[name].caughtBy as readonly string[]).includes(violation.invariant);
+		return { world, hours, invariant: violation.invariant, what: violation.what, asPlanned };
 	}
-	console.log(`not caught in ${PLANT_WORLDS} worlds of ${PLANT_DAYS} days`);
-	return 1;
+	return undefined;
+}
+
+/** The section of FAULTS.md about a run without a violation. */
+async function publish(ran: string): Promise<number> {
+	const rows: string[] = [];
+	let missed = 0;
+	for (const name of Object.keys(PLANTS).filter(isPlant)) {
+		const caught = await catchPlant(name);
+		if (caught?.asPlanned !== true) missed += 1;
+		const by =
+			caught === undefined
+				? "**not caught**"
+				: `${caught.invariant}, world ${caught.world}, after ${caught.hours.toFixed(2)} simulated hours`;
+		rows.push(`| \`${name}\` | ${PLANTS[name].story} | ${by} |`);
+	}
+	const text = `[tests/simulation](tests/simulation): \`npm run test:sim -- --days ${days} --seed ${seed}\`, run ${whenAndWhere({ seed: String(seed) })}. No invariant was broken: ${ran}.
+
+Bugs that were planted into the source as it was loaded, each looked for in worlds of the same seed until it showed:
+
+| Plant | What is wrong | Caught by |
+| --- | --- | --- |
+${rows.join("\n")}`;
+	writeFileSync(FAULTS_PAGE, faultsPageOfSimulator(readFileSync(FAULTS_PAGE, "utf8"), text));
+	console.log(`wrote the simulated days into FAULTS.md; ${missed} plants were missed`);
+	return missed === 0 ? 0 : 1;
 }
 
 function progress(total: ReadonlyMap<keyof Figures, number>, ms: number): string {
@@ -118,7 +168,7 @@ function progress(total: ReadonlyMap<keyof Figures, number>, ms: number): string
 	].join(", ");
 }
 
-function report(coverage: Coverage, total: ReadonlyMap<keyof Figures, number>, ms: number): number {
+async function report(coverage: Coverage, total: ReadonlyMap<keyof Figures, number>, ms: number): Promise<number> {
 	const lines = (counts: ReadonlyMap<string, number>): string =>
 		[...counts]
 			.sort(([a], [b]) => a.localeCompare(b))
@@ -128,7 +178,8 @@ function report(coverage: Coverage, total: ReadonlyMap<keyof Figures, number>, m
 	const missing = coverage.missing();
 	for (const name of missing) console.log(`NEVER SEEN: ${name}`);
 	console.log(`\nno invariant was broken: ${progress(total, ms)}; seed ${seed}`);
-	return missing.length > 0 && days >= LONG_DAYS ? 1 : 0;
+	if (missing.length > 0 && days >= LONG_DAYS) return 1;
+	return flags.write ? publish(progress(total, ms)) : 0;
 }
 
 function numberOf(name: string, text: string): number {
