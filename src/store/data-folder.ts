@@ -234,16 +234,15 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 }
 
 /**
- * Reads through what is small, or was found damaged before; answers what is to be read through later. The queue after an
- * unclean stop only; metadata.db, without which nothing else has a meaning, at every start while it is small.
+ * Reads through what is small, or was found damaged before (64 MiB: 50 ms from memory, 3 s from a cold disk); answers what is
+ * to be read through later: what is large, after an unclean stop.
  */
 function checkNow(metadata: OpenedDatabase, queue: OpenedDatabase, unclean: boolean): readonly string[] {
 	const damaged = metadata.meta.get("damaged") === "1";
 	const later: string[] = [];
 	for (const { database, path } of [metadata, queue]) {
-		if (damaged || sizeOf(path) + sizeOf(`${path}-wal`) <= CHECKED_BYTES_MAX) {
-			if (damaged || unclean || database === metadata.database) checkDatabase(database, path);
-		} else if (unclean) later.push(path);
+		if (damaged || sizeOf(path) + sizeOf(`${path}-wal`) <= CHECKED_BYTES_MAX) checkDatabase(database, path);
+		else if (unclean) later.push(path);
 	}
 	if (damaged) writeMeta(metadata.database, "damaged", "0");
 	return later;

@@ -46,7 +46,7 @@ export function openDatabase(path: string, kind: DatabaseKind): OpenedDatabase {
 		return look(database, path, kind);
 	} catch (error) {
 		database?.close();
-		throw openingError(error, path);
+		throw readingError(error, path);
 	}
 }
 
@@ -145,7 +145,7 @@ export function checkDatabase(database: Database, path: string): void {
 		if (problems.length === 1 && problems[0] === "ok") return;
 		throw new EngineError("DATA_CORRUPT", `${path} is damaged (${problems.join("; ")}); restore a backup`);
 	} catch (error) {
-		throw openingError(error, path);
+		throw readingError(error, path);
 	}
 }
 
@@ -176,7 +176,7 @@ export function naming<T>(database: Database, ask: () => T): T {
 	try {
 		return ask();
 	} catch (error) {
-		throw openingError(error, database.name);
+		throw readingError(error, database.name);
 	}
 }
 
@@ -186,8 +186,12 @@ function openingError(error: unknown, path: string): EngineError {
 			cause: error,
 		});
 	}
-	const mapped = mapStoreError(error, `opening ${path}`);
-	// Nothing was written yet: what SQLite cannot make sense of is the file ("unsupported file format").
-	if (mapped.code !== "STORE_ERROR" || errnoOf(error)?.startsWith("SQLITE_") !== true) return mapped;
+	return mapStoreError(error, `opening ${path}`);
+}
+
+/** The same where nothing was written: what SQLite cannot make sense of is the file ("unsupported file format"). */
+function readingError(error: unknown, path: string): EngineError {
+	const opening = openingError(error, path);
+	if (opening.code !== "STORE_ERROR" || errnoOf(error)?.startsWith("SQLITE_") !== true) return opening;
 	return new EngineError("DATA_CORRUPT", `opening ${path}: ${messageOf(error)}; restore a backup`, { cause: error });
 }

@@ -129,11 +129,11 @@ export const STORAGE: readonly FaultCase[] = [
 		holds:
 			"The start is refused with exit 65 and nothing is changed, or a read is refused, or the answer is right: what was submitted and answered is never another; a missing database is never begun anew",
 		bugs: [
-			"a sector of zeros at the end of a row was an empty result that matched its checksum (seed 1, byte 1464293); a damaged logs.db ended a start with 1 and INTERNAL; a queue.db that SQLite cannot read was STORE_ERROR, or was told without its name: fixed in “Zeros are not whole: checksums over bodies alone hold for rows of the first schema only; damage is told with its file”",
+			"a sector of zeros at the end of a row was an empty result that matched its checksum (seed 1, byte 1464293); a damaged logs.db ended a start with 1 and INTERNAL; a queue.db that SQLite cannot read was STORE_ERROR, or was told without its name; a damaged page of a queue.db that was closed in order was served, without the row that it hid: fixed in “Zeros are not whole: checksums over bodies alone hold for rows of the first schema only; damage is told with its file”",
 		],
 		notCovered: [
 			"columns without a checksum (state, times, lane, tags): a bit that flips there is believed; SQLite has no checksums of pages",
-			"a key of a b-tree that changed hides its row: INVOCATION_NOT_FOUND, until doctor or the check after an unclean stop",
+			"a key of a b-tree that changed hides its row in a database over 64 MiB: INVOCATION_NOT_FOUND, until doctor or the check after an unclean stop",
 		],
 	},
 	{
