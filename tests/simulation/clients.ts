@@ -61,6 +61,7 @@ export class Clients {
 			batch: 4,
 			emit: 4,
 			cancel: 7,
+			cancelMany: 2,
 			poll: 5,
 			await: 6,
 			retry: 2,
@@ -82,6 +83,9 @@ export class Clients {
 				return;
 			case "cancel":
 				this.#cancel();
+				return;
+			case "cancelMany":
+				this.#cancelMany();
 				return;
 			case "poll":
 				this.#poll();
@@ -328,6 +332,20 @@ export class Clients {
 				if (isTerminal(state) && row.state !== state)
 					ledger.violate("E2", `cancel of ${row.seq} said ${state}, it is ${row.state}`);
 			},
+		);
+	}
+
+	/** The newest, all in one moment: their commit is one that is synced beside the loop, and much can happen until then. */
+	#cancelMany(): void {
+		const targets = this.#known.slice(-8);
+		this.#send(
+			`cancel ${targets.length} at once`,
+			undefined,
+			(engine) => {
+				for (const { id } of targets) this.#strikeRunner(id);
+				return Promise.allSettled(targets.map(({ id }) => engine.cancel(id)));
+			},
+			() => undefined,
 		);
 	}
 
