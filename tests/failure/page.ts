@@ -22,7 +22,7 @@ export function faultsPage(page: string, groups: readonly string[], results: rea
 	const sections = Object.entries(GROUPS).map(([folder, { title, cases }]) => {
 		if (!groups.includes(folder)) return known.get(title) ?? section(folder, title, cases, [], "Never run in full.");
 		const mine = ofCases(cases, results);
-		return section(folder, title, cases, mine, ranLine(mine, run));
+		return section(folder, title, cases, mine, ranLine("Run in full", mine, run));
 	});
 	const simulator = known.get(SIMULATOR);
 	return `${[HEADER, ...sections, ...(simulator === undefined ? [] : [simulator])].join("\n\n")}\n`;
@@ -51,7 +51,7 @@ export function faultsPageOfCases(
 		const lines = text.slice(from, next === -1 ? undefined : next).split("\n");
 		const renewed = lines.map((line, index) => {
 			if (index === 2)
-				return `${line} ${again.map(({ id }) => id).join(", ")} again: ${ranLine(ofCases(again, results), run)}`;
+				return `${line} ${ranLine(again.map(({ id }) => id).join(", ") + " again", ofCases(again, results), run)}`;
 			const found = again.find(({ id }) => line.startsWith(`| ${id} |`));
 			return found === undefined ? line : row(found, ofCases([found], results));
 		});
@@ -81,10 +81,10 @@ function section(
 	].join("\n");
 }
 
-function ranLine(results: readonly FaultResult[], run: Run): string {
+function ranLine(what: string, results: readonly FaultResult[], run: Run): string {
 	const count = (result: string): string =>
 		results.filter((line) => line.result === result).length.toLocaleString("en");
-	return `Run in full ${whenAndWhere(run)}: ${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.`;
+	return `${what} ${whenAndWhere(run)}: ${count("passed")} tests passed, ${count("failed")} failed, ${count("skipped")} skipped.`;
 }
 
 /** "on 2026-11-28 at 1a2b3c4, seed 1, on 2 cores, …" */
