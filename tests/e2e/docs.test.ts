@@ -244,16 +244,15 @@ describe("what a reader does works", { concurrency: 3 }, () => {
 
 	it("npm start deploys every function of examples/, and Ctrl-C ends it in order", async () => {
 		await using reader = await Reader.start();
-		const [script, ...args] =
-			scriptsOf()
-				["start"]?.replace(/^\w+=\S+ /, "")
-				.split(" ") ?? []; // behind a variable
+		// It may stand behind a variable.
+		const line = (scriptsOf()["start"] ?? "").replace(/^\w+=\S+ /, "");
+		const [script, ...args] = line.split(" ");
 		assert.equal(script, "node");
-		const line = [process.execPath, join(ROOT, args[0] ?? ""), "dev", join(ROOT, "examples")].join(" ");
+		const started = [process.execPath, join(ROOT, args[0] ?? ""), "dev", join(ROOT, "examples")].join(" ");
 		const flags = "--data-dir ./own --socket ./own.sock --http-port 0";
 		const names = readdirSync(join(ROOT, "examples/functions")).map((name) => basename(name, ".ts"));
 		const all = new RegExp(names.map((name) => `(?=[\\s\\S]*${name} v1 )`).join(""));
-		const ran = await reader.runUntil(`${line} ${flags}`, all, { apart: true });
+		const ran = await reader.runUntil(`${started} ${flags}`, all, { apart: true });
 		assert.equal(ran.code, 0, ran.err);
 		assert.deepEqual(args.slice(1), ["dev", "examples"]);
 	});

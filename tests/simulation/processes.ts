@@ -76,6 +76,8 @@ export class SimProcess implements WorkerProcess {
 	/** Its loop is blocked: it reads nothing and answers nothing. */
 	#spinning = false;
 	#unread: HostMessage[] = [];
+	/** When the pool will abort a call; monotonic. By the clock as it was when the call was sent: it may jump meanwhile. */
+	readonly #timeoutAt = new Map<number, number>();
 	#heardUntil = 0;
 	memory = 40 * MiB;
 
@@ -168,6 +170,8 @@ export class SimProcess implements WorkerProcess {
 	// --- what it hears -----------------------------------------------------------------------------------------------
 	#arrives(message: HostMessage): void {
 		const { scheduler, chance } = this.#machinery;
+		if (message.type === "invoke")
+			this.#timeoutAt.set(message.call, scheduler.monotonic + message.deadline - scheduler.wall);
 		if (message.type === "ping") {
 			// Most of all frames; answered in one event.
 			if (!this.#spinning && this.#unread.length === 0) this.#says({ type: "pong" });
@@ -240,7 +244,8 @@ export class SimProcess implements WorkerProcess {
 		const execution = ledger.starts(message.invocationId, message.attempt, this.pid);
 		if (execution === undefined) return;
 		const habit = calm() ? "quick" : chance.weighted(HABITS);
-		const timeoutAt = scheduler.monotonic + message.deadline - scheduler.wall;
+		const timeoutAt = this.#timeoutAt.get(message.call) ?? 0;
+		this.#timeoutAt.delete(message.call);
 		const call: Call = { message, execution, timeoutAt, habit, aborted: false };
 		this.#calls.set(message.call, call);
 		const ms = habit === "slow" ? chance.magnitude(200, 6000) : chance.magnitude(1, 400);
