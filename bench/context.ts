@@ -39,13 +39,17 @@ export function percentile(values: readonly number[], part: number): number {
 	return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
 }
 
-/** Looks every few milliseconds until `look` finds something; rejects with `what` after a minute. */
-export async function until<T>(what: string, look: () => Promise<T | undefined>, everyMs = 5): Promise<T> {
-	const giveUpAt = performance.now() + 60_000;
+/** Looks every few milliseconds until `look` finds something; rejects with `what` after a minute, or `withinMs`. */
+export async function until<T>(
+	what: string,
+	look: () => Promise<T | undefined>,
+	{ everyMs = 5, withinMs = 60_000 } = {},
+): Promise<T> {
+	const giveUpAt = performance.now() + withinMs;
 	for (;;) {
 		const found = await look();
 		if (found !== undefined) return found;
-		if (performance.now() > giveUpAt) throw new Error(`waited a minute in vain for ${what}`);
+		if (performance.now() > giveUpAt) throw new Error(`waited ${withinMs / 1000} s in vain for ${what}`);
 		await delay(everyMs);
 	}
 }

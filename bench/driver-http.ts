@@ -1,11 +1,11 @@
 /** POST /functions/{name} over one raw keep-alive connection: one caller per connection, one request at a time. */
-import type { HttpDrive } from "./drive.ts";
+import type { Call, HttpDrive } from "./drive.ts";
 import type { Loop } from "./driver-frames.ts";
 
-export function httpRequest(drive: HttpDrive): Buffer {
-	const body = Buffer.alloc(drive.bodyBytes, "x");
+export function httpRequest({ host, port }: HttpDrive, { functionId, bodyBytes }: Call): Buffer {
+	const body = Buffer.alloc(bodyBytes, "x");
 	const head =
-		`POST /functions/${drive.functionId} HTTP/1.1\r\nHost: ${drive.host}:${drive.port}\r\n` +
+		`POST /functions/${functionId} HTTP/1.1\r\nHost: ${host}:${port}\r\n` +
 		`Content-Type: application/octet-stream\r\nContent-Length: ${body.length}\r\n\r\n`;
 	return Buffer.concat([Buffer.from(head, "latin1"), body]);
 }

@@ -1,24 +1,25 @@
 /**
- * The closed-loop driver, in its own process so that its work is not on the daemon's thread: N callers, each of which
- * sends its next request when its answer is there. Speaks raw frames (or raw HTTP/1.1), the same code for floor and
- * engine, so that the client's own cost is the same on both sides of a ratio.
+ * The driver, in its own process so that its work is not on the daemon's thread. In a closed loop N callers each send
+ * their next request when their answer is there; the open loop is driver-open.ts. Speaks raw frames (or raw HTTP/1.1),
+ * the same code for floor and engine, so that the client's own cost is the same on both sides of a ratio.
  *
  *     node bench/driver.ts '{"kind":"socket","path":"/tmp/x.sock","callers":100,…}'   → one JSON line on stdout
  */
 import { createConnection, type Socket } from "node:net";
-import type { Drive, Driven } from "./drive.ts";
+import type { Drive, Driven, HttpDrive, SocketDrive } from "./drive.ts";
 import { frameLoop, invokeFrame, type Loop } from "./driver-frames.ts";
 import { httpLoop, httpRequest } from "./driver-http.ts";
+import { openLoop } from "./driver-open.ts";
 
 /** Latencies that are kept: 60 s at 50,000/s. */
 const SAMPLES_MAX = 3_000_000;
 
 const drive = JSON.parse(process.argv[2] ?? "{}") as Drive;
-const driven = await run(drive);
+const driven = drive.kind === "open" ? await openLoop(drive, connect, fail) : await run(drive);
 process.stdout.write(`${JSON.stringify(driven)}\n`);
 process.exit(0);
 
-async function run(drive: Drive): Promise<Driven> {
+async function run(drive: SocketDrive | HttpDrive): Promise<Driven> {
 	const samples = new Float64Array(SAMPLES_MAX);
 	let count = 0;
 	let measuring = false;
@@ -67,12 +68,19 @@ async function run(drive: Drive): Promise<Driven> {
 	for (const socket of sockets) socket.destroy();
 	const sorted = samples.subarray(0, count).sort();
 	const at = (part: number): number => sorted[Math.min(count - 1, Math.floor(count * part))] ?? Number.NaN;
-	return { perSecond: (count / tookMs) * 1000, p50: at(0.5), p99: at(0.99), max: at(1), count };
+	return { perSecond: (count / tookMs) * 1000, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: at(1), count };
 }
 
-function loopOf(drive: Drive, callers: readonly number[], answered: (caller: number) => boolean): Loop {
-	if (drive.kind === "http") return httpLoop(httpRequest(drive), callers[0] ?? 0, answered);
-	return frameLoop(invokeFrame(drive), callers, answered);
+function loopOf(
+	drive: SocketDrive | HttpDrive,
+	callers: readonly number[],
+	answered: (caller: number) => boolean,
+): Loop {
+	if (drive.kind === "socket") return frameLoop(drive.calls.map(invokeFrame), callers, answered);
+	const caller = callers[0] ?? 0;
+	const call = drive.calls[caller % drive.calls.length];
+	if (call === undefined) throw new Error("nothing to send");
+	return httpLoop(httpRequest(drive, call), caller, answered);
 }
 
 async function connect(drive: Drive): Promise<Socket> {

@@ -4,17 +4,27 @@
  * A ratio is always to something measured in the same run, because a machine is a different one an hour later. The
  * limits are those that the project has set itself; a limit that another machine cannot be held to has no verdict.
  */
-export type Unit = "ms" | "/s" | "MB" | "at once";
+export type Unit = "ms" | "/s" | "MB" | "at once" | "%";
 
 export interface Figure {
 	readonly name: string;
 	readonly unit: Unit;
 	readonly measured: number;
 	/** What it is compared with, in the same unit. */
-	readonly base?: { readonly name: "floor" | "socket" | "1k queued"; readonly value: number };
+	readonly base?: { readonly name: string; readonly value: number };
 	/** At most or at least: of the value, or of the ratio to the base. Absent: shown, not judged. */
 	readonly limit?: { readonly of: "value" | "ratio"; readonly atMost?: number; readonly atLeast?: number };
 	readonly remark?: string;
+	/** The same figure at each size; `measured` is the last, `base` the first. */
+	readonly curve?: Curve;
+}
+
+export interface Curve {
+	/** What there is more and more of. */
+	readonly of: string;
+	/** What is measured. */
+	readonly name: string;
+	readonly points: readonly (readonly [size: number, value: number])[];
 }
 
 export function ratioOf(figure: Figure): number | undefined {

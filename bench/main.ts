@@ -12,22 +12,45 @@ import { parseArgs } from "node:util";
 import type { Context, Scenario } from "./context.ts";
 import { findBun } from "../src/pool/index.ts";
 import { HEAD, isMet, ratioOf, renderFigures, rowsOf, type Figure } from "./figures.ts";
-import { describeMachine, isMemoryDisk, machineLine } from "./machine.ts";
+import { CURVE_HEAD, curveRows, renderCurves } from "./curves.ts";
+import { describeMachine, isMemoryDisk, machineLine, type Machine } from "./machine.ts";
 import { measureParts, renderParts, type Part } from "./parts.ts";
 import { MAIN } from "./processes.ts";
-import { markdown, writeTables } from "./published.ts";
+import { DOCS, markdown, writeTables } from "./published.ts";
 import { backlog } from "./scenarios/backlog.ts";
 import { backup } from "./scenarios/backup.ts";
+import { bodies } from "./scenarios/bodies.ts";
 import { claims } from "./scenarios/claims.ts";
 import { concurrency } from "./scenarios/concurrency.ts";
+import { drain } from "./scenarios/drain.ts";
 import { enqueue } from "./scenarios/enqueue.ts";
 import { floorAlone } from "./scenarios/floor-alone.ts";
+import { growth } from "./scenarios/growth.ts";
 import { loopDelay } from "./scenarios/loop-delay.ts";
+import { manyFunctions } from "./scenarios/many-functions.ts";
+import { openLoad } from "./scenarios/open-load.ts";
 import { roundTrips } from "./scenarios/round-trips.ts";
+import { slowDisk } from "./scenarios/slow-disk.ts";
 import { starts } from "./scenarios/starts.ts";
 
-const SCENARIOS: readonly Scenario[] = [roundTrips, starts, concurrency, enqueue, backlog, claims, loopDelay, backup];
+const SCENARIOS: readonly Scenario[] = [
+	roundTrips,
+	openLoad,
+	bodies,
+	manyFunctions,
+	starts,
+	concurrency,
+	enqueue,
+	drain,
+	backlog,
+	claims,
+	growth,
+	loopDelay,
+	slowDisk,
+	backup,
+];
 const PARTS = "parts";
+const GROWTH_PICTURE = "performance-growth.svg";
 
 const USAGE = `npm run bench -- [options]
   --quick         everything once and shortly (under a minute): shows that it runs, says little about speed
@@ -113,13 +136,21 @@ async function main(): Promise<number> {
 				`${JSON.stringify({ machine, quick, figures: document, parts, failures }, undefined, "\t")}\n`,
 			);
 		}
-		if (values.write && failures.length === 0)
-			writeTables("bench", `${machineLine(machine)}.\n\n${markdown(HEAD, rowsOf(figures))}`);
+		if (values.write && failures.length === 0) publish(figures, machine);
 		const missed = figures.some((figure) => isMet(figure) === false);
 		return failures.length > 0 || (values.strict && missed) ? 1 : 0;
 	} finally {
 		remove();
 	}
+}
+
+function publish(figures: readonly Figure[], machine: Machine): void {
+	writeTables("bench", `${machineLine(machine)}.\n\n${markdown(HEAD, rowsOf(figures))}`);
+	writeTables(
+		"growth",
+		`${markdown(CURVE_HEAD, curveRows(figures))}\n\n![The same figures as curves](${GROWTH_PICTURE})`,
+	);
+	writeFileSync(join(DOCS, GROWTH_PICTURE), renderCurves(figures));
 }
 
 /** One scenario that fails does not take the others with it. */

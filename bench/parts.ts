@@ -35,16 +35,7 @@ export async function measureParts(options: { readonly quick: boolean; readonly 
 	});
 	using rig = openQueueRig(join(options.folder, "parts"), 1);
 
-	const frame = invokeFrame({
-		kind: "socket",
-		path: "",
-		functionId: "echo",
-		callers: 1,
-		sockets: 1,
-		warmupMs: 0,
-		measureMs: 0,
-		bodyBytes: 64,
-	});
+	const frame = invokeFrame({ functionId: "echo", bodyBytes: 64 });
 	const frames = Buffer.concat(Array.from({ length: TOGETHER }, () => frame));
 	let decoded = 0;
 	const decoder = new FrameDecoder((_low, _high, _tag, payload) => (decoded += payload.byteLength));

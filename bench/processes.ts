@@ -54,16 +54,25 @@ export async function startFloor(folder: string, bunPath: string): Promise<Floor
  */
 export async function startDaemon(
 	dataDir: string,
-	options: { readonly main?: string; readonly program?: string; readonly ipc?: boolean } = {},
+	options: {
+		readonly main?: string;
+		readonly program?: string;
+		readonly ipc?: boolean;
+		/** Beside those of this process. */
+		readonly env?: Readonly<Record<string, string>>;
+		/** A command that runs it, e.g. strace; it must become the daemon itself. */
+		readonly under?: readonly string[];
+	} = {},
 ): Promise<Daemon> {
 	const socketPath = `${dataDir}.sock`;
 	const program = options.program === undefined ? [options.main ?? MAIN, "serve"] : [options.program];
 	const from = performance.now();
-	const child = spawn(
-		process.execPath,
-		[...program, "--data-dir", dataDir, "--socket", socketPath, "--http-port", "0"],
-		{ stdio: ["ignore", "ignore", "pipe", ...(options.ipc === true ? (["ipc"] as const) : [])] },
-	);
+	const flags = ["--data-dir", dataDir, "--socket", socketPath, "--http-port", "0"];
+	const [command = "", ...args] = [...(options.under ?? []), process.execPath, ...program, ...flags];
+	const child = spawn(command, args, {
+		stdio: ["ignore", "ignore", "pipe", ...(options.ipc === true ? (["ipc"] as const) : [])],
+		env: { ...process.env, ...options.env },
+	});
 	tracked(child);
 	const ready = await firstLine(child, (line) => line.includes('"msg":"ready"'));
 	const bootMs = performance.now() - from;

@@ -11,7 +11,7 @@ export function markdown(head: readonly string[], rows: readonly (readonly strin
 }
 
 /** Replaces what stands between `<!-- name:begin -->` and `<!-- name:end -->`. */
-export function writeTables(name: "bench" | "peers", text: string): void {
+export function writeTables(name: "bench" | "growth" | "peers", text: string): void {
 	const page = readFileSync(PAGE, "utf8");
 	const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
 	const [from, to] = [page.indexOf(begin), page.indexOf(end)];

@@ -31,10 +31,9 @@ export const backup: Scenario = {
 		const load = {
 			kind: "socket",
 			path: daemon.socketPath,
-			functionId: "echo",
+			calls: [{ functionId: "echo", bodyBytes: 64 }],
 			callers: 100,
 			sockets: 4,
-			bodyBytes: 64,
 			warmupMs: context.warmupMs,
 			measureMs: context.measureMs,
 		} as const;

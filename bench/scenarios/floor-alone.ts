@@ -26,8 +26,7 @@ export const floorAlone: Scenario = {
 					path,
 					warmupMs,
 					measureMs,
-					functionId: "echo",
-					bodyBytes: BODY_BYTES,
+					calls: [{ functionId: "echo", bodyBytes: BODY_BYTES }],
 				} as const;
 				driven.push(await runDriver({ kind: "socket", ...load }));
 			}

@@ -24,10 +24,9 @@ export const loopDelay: Scenario = {
 		const load = {
 			kind: "socket",
 			path: daemon.socketPath,
-			functionId: "echo",
+			calls: [{ functionId: "echo", bodyBytes: 64 }],
 			callers: 100,
 			sockets: 4,
-			bodyBytes: 64,
 			warmupMs: context.warmupMs,
 		} as const;
 		await runDriver({ ...load, measureMs: context.warmupMs });

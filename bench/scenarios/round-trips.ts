@@ -1,6 +1,6 @@
 /**
- * Warm round trips: durable, result recorded, by socket with 1, 10 and 100 callers and by HTTP with 100 keep-alive
- * connections. Floor and engine take turns within each round, so that both meet the same machine.
+ * Warm round trips: durable, result recorded, by socket and by HTTP (keep-alive) with 1, 10, 100 and 1,000 callers.
+ * Floor and engine take turns within each round, so that both meet the same machine.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -14,11 +14,19 @@ export const LOADS = [
 	{ callers: 1, sockets: 1 },
 	{ callers: 10, sockets: 1 },
 	{ callers: 100, sockets: 4 },
+	{ callers: 1000, sockets: 8 },
 ] as const;
-const HTTP_CALLERS = 100;
 /** As the floor has: all callers in one worker. With the default limits 100 callers are spread over four. */
-const ONE_WORKER = { maxWorkers: 1, workerConcurrency: 128 };
+const ONE_WORKER = { maxWorkers: 1, workerConcurrency: 1000, concurrency: 1000 };
 export const BODY_BYTES = 64;
+
+type Callers = (typeof LOADS)[number]["callers"];
+
+interface Runs {
+	readonly floor: Driven[];
+	readonly socket: Driven[];
+	readonly http: Driven[];
+}
 
 export const roundTrips: Scenario = {
 	name: "round-trips",
@@ -29,93 +37,116 @@ export const roundTrips: Scenario = {
 		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("echo", "echo", ONE_WORKER);
 		await daemon.deploy("echo", "echo-spread");
-		const common = {
-			functionId: "echo",
-			warmupMs: context.warmupMs,
-			measureMs: context.measureMs,
-			bodyBytes: BODY_BYTES,
-		};
-		const runs = LOADS.map((load) => ({ ...load, floor: [] as Driven[], engine: [] as Driven[] }));
-		const http: Driven[] = [];
+		const { warmupMs, measureMs } = context;
+		const of = (functionId: string) => ({ warmupMs, measureMs, calls: [{ functionId, bodyBytes: BODY_BYTES }] });
+		const runs = new Map<Callers, Runs>(LOADS.map(({ callers }) => [callers, { floor: [], socket: [], http: [] }]));
 		const spread: Driven[] = [];
 		for (let round = 1; round <= context.rounds; round += 1) {
-			for (const run of runs) {
-				const load = { ...common, kind: "socket", callers: run.callers, sockets: run.sockets } as const;
-				run.floor.push(await runDriver({ ...load, path: floor.socketPath }));
-				run.engine.push(await runDriver({ ...load, path: daemon.socketPath }));
-				note(context, round, `${run.callers} callers`, run.floor.at(-1), run.engine.at(-1));
+			for (const load of LOADS) {
+				const { callers } = load;
+				const into = runsOf(runs, callers);
+				into.floor.push(await runDriver({ ...of("echo"), ...load, kind: "socket", path: floor.socketPath }));
+				into.socket.push(await runDriver({ ...of("echo"), ...load, kind: "socket", path: daemon.socketPath }));
+				into.http.push(await runDriver({ ...of("echo"), ...daemon.http, kind: "http", callers, sockets: callers }));
+				note(context, round, `${callers} callers`, into);
 			}
-			const load = { ...common, kind: "socket", callers: 100, sockets: 4, functionId: "echo-spread" } as const;
+			const load = { ...of("echo-spread"), kind: "socket", callers: 100, sockets: 4 } as const;
 			spread.push(await runDriver({ ...load, path: daemon.socketPath }));
-			note(context, round, "100 callers, four workers", undefined, spread.at(-1));
-			const { host, port } = daemon.http;
-			http.push(await runDriver({ ...common, kind: "http", host, port, callers: HTTP_CALLERS, sockets: HTTP_CALLERS }));
-			note(context, round, "HTTP", undefined, http.at(-1));
 		}
-		const [one, ten, hundred] = runs;
-		if (one === undefined || ten === undefined || hundred === undefined) throw new Error("three loads are measured");
-		const figures: Figure[] = [
-			{
-				name: "round trip, 1 caller, p50",
-				unit: "ms",
-				...against(one, (driven) => driven.p50),
-				limit: { of: "ratio", atMost: 1.4 },
-			},
-			{
-				name: "round trip, 1 caller, p99",
-				unit: "ms",
-				...against(one, (driven) => driven.p99),
-				limit: { of: "value", atMost: 3 },
-			},
-			{
-				name: "throughput, 10 callers",
-				unit: "/s",
-				...against(ten, (driven) => driven.perSecond),
-				limit: { of: "ratio", atLeast: 0.7 },
-			},
-			{
-				name: "throughput, 100 callers",
-				unit: "/s",
-				...against(hundred, (driven) => driven.perSecond),
-				limit: { of: "ratio", atLeast: 0.6 },
-			},
-			{
-				name: "throughput, 100 callers, four workers",
-				unit: "/s",
-				measured: median(spread.map((driven) => driven.perSecond)),
-				base: { name: "floor", value: median(hundred.floor.map((driven) => driven.perSecond)) },
-			},
-			{ name: "round trip, 100 callers, p99", unit: "ms", ...against(hundred, (driven) => driven.p99) },
-			{
-				name: "throughput, HTTP, 100 keep-alive callers",
-				unit: "/s",
-				measured: median(http.map((driven) => driven.perSecond)),
-				base: { name: "socket", value: median(hundred.engine.map((driven) => driven.perSecond)) },
-				limit: { of: "ratio", atLeast: 0.5 },
-			},
-			{ name: "round trip, HTTP, 100 callers, p99", unit: "ms", measured: median(http.map((driven) => driven.p99)) },
-		];
-		return figures;
+		return [...judged(runs, spread), ...shown(runs)];
 	},
 };
 
-function against(
-	run: { readonly floor: readonly Driven[]; readonly engine: readonly Driven[] },
-	of: (driven: Driven) => number,
-): Pick<Figure, "measured" | "base"> {
-	return { measured: median(run.engine.map(of)), base: { name: "floor", value: median(run.floor.map(of)) } };
+function judged(runs: ReadonlyMap<Callers, Runs>, spread: readonly Driven[]): readonly Figure[] {
+	const perSecond = (driven: Driven): number => driven.perSecond;
+	const hundred = runsOf(runs, 100);
+	return [
+		{
+			name: "round trip, 1 caller, p50",
+			unit: "ms",
+			...againstFloor(runsOf(runs, 1), (driven) => driven.p50),
+			limit: { of: "ratio", atMost: 1.4 },
+		},
+		{
+			name: "round trip, 1 caller, p99",
+			unit: "ms",
+			...againstFloor(runsOf(runs, 1), (driven) => driven.p99),
+			limit: { of: "value", atMost: 3 },
+		},
+		{
+			name: "throughput, 10 callers",
+			unit: "/s",
+			...againstFloor(runsOf(runs, 10), perSecond),
+			limit: { of: "ratio", atLeast: 0.7 },
+		},
+		{
+			name: "throughput, 100 callers",
+			unit: "/s",
+			...againstFloor(hundred, perSecond),
+			limit: { of: "ratio", atLeast: 0.6 },
+		},
+		{
+			name: "throughput, HTTP, 100 keep-alive callers",
+			unit: "/s",
+			...againstSocket(hundred, perSecond),
+			limit: { of: "ratio", atLeast: 0.5 },
+		},
+		{
+			name: "throughput, 100 callers, four workers",
+			unit: "/s",
+			measured: median(spread.map(perSecond)),
+			base: { name: "floor", value: median(hundred.floor.map(perSecond)) },
+		},
+	];
 }
 
-function note(
-	context: Context,
-	round: number,
-	what: string,
-	floor: Driven | undefined,
-	engine: Driven | undefined,
-): void {
-	const text = (driven: Driven): string =>
-		`${Math.round(driven.perSecond)}/s p50 ${driven.p50.toFixed(2)} p99 ${driven.p99.toFixed(2)} ms`;
+/** What has no target: where it leads with more callers, and what HTTP adds to each. */
+function shown(runs: ReadonlyMap<Callers, Runs>): readonly Figure[] {
+	const thousand = runsOf(runs, 1000);
+	return [
+		{
+			name: "throughput, 1,000 callers",
+			unit: "/s",
+			...againstFloor(thousand, (driven) => driven.perSecond),
+		},
+		...([100, 1000] as const).map((callers): Figure => ({
+			name: `round trip, ${callers.toLocaleString("en-US")} callers, p99`,
+			unit: "ms",
+			...againstFloor(runsOf(runs, callers), (driven) => driven.p99),
+		})),
+		...([1, 10, 1000] as const).map((callers): Figure => ({
+			name: `throughput, HTTP, ${callers.toLocaleString("en-US")} keep-alive ${callers === 1 ? "caller" : "callers"}`,
+			unit: "/s",
+			...againstSocket(runsOf(runs, callers), (driven) => driven.perSecond),
+		})),
+		...([1, 100] as const).map((callers): Figure => ({
+			name: `round trip, HTTP, ${callers} ${callers === 1 ? "caller" : "callers"}, p99`,
+			unit: "ms",
+			...againstSocket(runsOf(runs, callers), (driven) => driven.p99),
+		})),
+	];
+}
+
+function runsOf(runs: ReadonlyMap<Callers, Runs>, callers: Callers): Runs {
+	const found = runs.get(callers);
+	if (found === undefined) throw new Error(`${callers} callers are not measured`);
+	return found;
+}
+
+function againstFloor(runs: Runs, of: (driven: Driven) => number): Pick<Figure, "measured" | "base"> {
+	return { measured: median(runs.socket.map(of)), base: { name: "floor", value: median(runs.floor.map(of)) } };
+}
+
+function againstSocket(runs: Runs, of: (driven: Driven) => number): Pick<Figure, "measured" | "base"> {
+	return { measured: median(runs.http.map(of)), base: { name: "socket", value: median(runs.socket.map(of)) } };
+}
+
+function note(context: Context, round: number, what: string, { floor, socket, http }: Runs): void {
+	const text = (driven: Driven | undefined): string =>
+		driven === undefined
+			? ""
+			: `${Math.round(driven.perSecond)}/s p50 ${driven.p50.toFixed(2)} p99 ${driven.p99.toFixed(2)} ms`;
 	context.note(
-		`round ${round}, ${what}:${floor === undefined ? "" : ` floor ${text(floor)};`}${engine === undefined ? "" : ` engine ${text(engine)}`}`,
+		`round ${round}, ${what}: floor ${text(floor.at(-1))}; engine ${text(socket.at(-1))}; HTTP ${text(http.at(-1))}`,
 	);
 }
