@@ -3,14 +3,16 @@
  * claims to them, and brings their Outcomes back to be settled.
  */
 import type { Environment } from "../core/environment.ts";
-import type { Pool } from "../pool/index.ts";
+import { messageOf } from "../core/errors.ts";
+import type { Outcome } from "../core/invocation.ts";
+import type { AttemptSpec, Pool } from "../pool/index.ts";
 import type { Claim, Lane, Queue, Slots, Ticket } from "../queue/index.ts";
 import type { Registry } from "./registry.ts";
 
 export interface DispatcherDeps {
 	readonly environment: Environment;
 	readonly registry: Registry;
-	readonly pool: Pool;
+	readonly pool: Pick<Pool, "blocked" | "reserve" | "run">;
 	/** Late, because the queue takes its slots from here. */
 	readonly queue: () => Queue;
 }
@@ -35,15 +37,15 @@ export class Dispatcher implements Slots {
 
 	/** The claims are committed: their workers may see them now. */
 	send(claims: readonly Claim[]): void {
-		for (const claim of claims) void this.#run(claim);
+		for (const claim of claims) this.#run(claim);
 	}
 
-	async #run(claim: Claim): Promise<void> {
-		const { environment, pool, registry, queue } = this.#deps;
+	#run(claim: Claim): void {
+		const { environment, pool, registry } = this.#deps;
 		const { timeoutMs } = registry.versionById(claim.version).spec.config;
 		const left =
 			claim.deadlineAt === null ? Number.POSITIVE_INFINITY : Math.max(0, claim.deadlineAt - environment.clock.now());
-		const outcome = await pool.run(claim.ticket, {
+		const attempt: AttemptSpec = {
 			invocationId: claim.invocationId,
 			attempt: claim.attempt,
 			method: claim.method,
@@ -53,7 +55,19 @@ export class Dispatcher implements Slots {
 			body: claim.body,
 			timeoutMs: Math.min(timeoutMs, left),
 			timeoutCode: left < timeoutMs ? "DEADLINE_EXCEEDED" : "TIMED_OUT",
-		});
+		};
+		try {
+			pool.run(claim.ticket, attempt, (outcome) => this.#ended(claim, outcome));
+		} catch (error) {
+			// A defect of ours. Without an end its row would be running for ever, and the others of its commit not sent.
+			environment.logger.error({ invocationId: claim.invocationId, err: error }, "an attempt could not be sent");
+			const message = `the attempt could not be sent: ${messageOf(error)}`;
+			this.#ended(claim, { kind: "failed", error: { code: "INTERNAL", message } });
+		}
+	}
+
+	#ended(claim: Claim, outcome: Outcome): void {
+		const { environment, queue } = this.#deps;
 		environment.probe.hit("attempt.answered", claim.invocationId);
 		queue().settle(claim, outcome, (settled) => {
 			if (settled === "stale") {

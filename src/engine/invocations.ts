@@ -15,7 +15,7 @@ export interface InvocationsDeps {
 	readonly environment: Environment;
 	readonly registry: Registry;
 	readonly queue: Queue;
-	readonly pool: Pool;
+	readonly pool: Pick<Pool, "cancel">;
 	readonly waiters: Waiters;
 }
 

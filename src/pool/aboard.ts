@@ -19,7 +19,7 @@ export interface Aboard {
 	readonly call: number;
 	readonly spec: AttemptSpec;
 	readonly need: SlotNeed;
-	readonly resolve: (outcome: Outcome) => void;
+	readonly ended: (outcome: Outcome) => void;
 	phase: Phase;
 	/** Deadline while running, end of grace after the abort; Infinity when it has overstayed that too. Monotonic. */
 	dueAt: number;
@@ -100,11 +100,11 @@ export class AboardTable {
 	}
 
 	/** A reserved place becomes an attempt. */
-	board(need: SlotNeed, spec: AttemptSpec, dueAt: number, resolve: (outcome: Outcome) => void): Aboard {
+	board(need: SlotNeed, spec: AttemptSpec, dueAt: number, ended: (outcome: Outcome) => void): Aboard {
 		this.#reserved -= 1;
 		this.#ran += 1;
 		this.#lastCall = (this.#lastCall + 1) % CALLS;
-		const aboard: Aboard = { call: this.#lastCall, spec, need, resolve, phase: "running", dueAt, abortedAt: 0 };
+		const aboard: Aboard = { call: this.#lastCall, spec, need, ended, phase: "running", dueAt, abortedAt: 0 };
 		this.#attempts.set(aboard.call, aboard);
 		return aboard;
 	}
@@ -119,7 +119,7 @@ export class AboardTable {
 			}
 		}
 		this.#left(aboard.need);
-		aboard.resolve(outcome);
+		aboard.ended(outcome);
 	}
 
 	get(call: number): Aboard | undefined {

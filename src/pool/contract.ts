@@ -87,8 +87,11 @@ export interface Pool {
 	 * another worker if the limits allow, and `capacity` is called when it is worth asking again.
 	 */
 	reserve(spec: WorkerSpec, need: SlotNeed): Slot | undefined;
-	/** Sends the attempt. Resolves with what it came to; never rejects for anything a worker can do. */
-	run(slot: Slot, attempt: AttemptSpec): Promise<Outcome>;
+	/**
+	 * Sends the attempt. `ended` is called once, whatever a worker does; perhaps before this returns, where the worker is
+	 * gone, and from within the pool's own loops. So it must neither throw nor call the pool.
+	 */
+	run(slot: Slot, attempt: AttemptSpec, ended: (outcome: Outcome) => void): void;
 	/** Abort signal, grace, SIGKILL; the attempt's outcome is `cancelled` unless it had answered. */
 	cancel(invocationId: string, attempt: number): void;
 	/**

@@ -6,7 +6,7 @@
  * worth asking again are told. So nobody is ever told inside `reserve`.
  */
 import type { Clock, Timer } from "../core/environment.ts";
-import type { WorkerSpec } from "./contract.ts";
+import type { SlotNeed, WorkerSpec } from "./contract.ts";
 
 export interface DemandDependencies {
 	readonly clock: Clock;
@@ -18,8 +18,8 @@ export interface DemandDependencies {
 
 export class Demand {
 	readonly #deps: DemandDependencies;
-	/** Keys of versions, oldest first; true where somebody needs a worker alone. */
-	readonly #wanted = new Map<string, boolean>();
+	/** Keys of versions, oldest first, with what was asked for last; `solo` where anybody asked for that. */
+	readonly #wanted = new Map<string, SlotNeed>();
 	/** Functions to be told at the end of the turn. */
 	readonly #told = new Set<string>();
 	#scheduled = false;
@@ -38,13 +38,12 @@ export class Demand {
 		return this.#wanted.has(key);
 	}
 
-	/** Keys with whether somebody needs a worker alone. */
-	all(): IterableIterator<[key: string, solo: boolean]> {
+	all(): IterableIterator<[key: string, need: SlotNeed]> {
 		return this.#wanted.entries();
 	}
 
-	note(key: string, solo: boolean): void {
-		this.#wanted.set(key, solo || this.#wanted.get(key) === true);
+	note(key: string, { bytes, solo }: SlotNeed): void {
+		this.#wanted.set(key, { bytes, solo: solo || this.#wanted.get(key)?.solo === true });
 		this.soon();
 	}
 

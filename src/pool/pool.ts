@@ -96,17 +96,17 @@ class WorkerPool implements Pool {
 		if (this.#stopping !== undefined) return undefined;
 		const best = this.#versions.of(spec).best(need);
 		if (best === undefined) {
-			this.#demand.note(spec.key, need.solo);
+			this.#demand.note(spec.key, need);
 			return undefined;
 		}
 		this.#watch.busy();
 		return new WorkerSlot(best, need);
 	}
 
-	run(slot: Slot, attempt: AttemptSpec): Promise<Outcome> {
+	run(slot: Slot, attempt: AttemptSpec, ended: (outcome: Outcome) => void): void {
 		if (!(slot instanceof WorkerSlot)) throw new Error("run takes a slot that reserve gave");
 		slot.close();
-		return slot.place.send(slot.need, attempt);
+		slot.place.send(slot.need, attempt, ended);
 	}
 
 	cancel(invocationId: string, attempt: number): void {

@@ -5,7 +5,7 @@
  *   P6  at most `maxWorkers` processes per function and `maxWorkersTotal` over all (room.ts decides who leaves)
  */
 import type { Clock } from "../core/environment.ts";
-import type { WorkerSpec } from "./contract.ts";
+import type { SlotNeed, WorkerSpec } from "./contract.ts";
 import type { Demand } from "./demand.ts";
 import { findRoom } from "./room.ts";
 import type { Starts } from "./starts.ts";
@@ -36,9 +36,9 @@ export class Supply {
 	look(): void {
 		const { demand, versions } = this.#deps;
 		this.#letGo();
-		for (const [key, solo] of demand.all()) {
+		for (const [key, need] of demand.all()) {
 			const version = versions.get(key);
-			if (version !== undefined) this.#serve(version, solo);
+			if (version !== undefined) this.#serve(version, need);
 		}
 		for (const spec of versions.active()) {
 			if (spec.config.warmWorkers > 0) this.#keepWarm(versions.of(spec));
@@ -78,9 +78,9 @@ export class Supply {
 		}
 	}
 
-	#serve(version: VersionWorkers, solo: boolean): void {
+	#serve(version: VersionWorkers, need: SlotNeed): void {
 		const { clock, demand, starts } = this.#deps;
-		if (version.best({ bytes: 0, solo }) !== undefined) {
+		if (version.best(need) !== undefined) {
 			demand.tell(version.spec);
 			return;
 		}
@@ -88,7 +88,7 @@ export class Supply {
 		if (starting > 0 || !version.breaker.mayStart(clock.monotonic(), starting)) return;
 		const room = this.makeRoom(version.spec);
 		if (room === "free") starts.start(version, true);
-		else if (room === "none" && solo && !version.workers.some((worker) => worker.held)) {
+		else if (room === "none" && need.solo && !version.workers.some((worker) => worker.held)) {
 			const serving = version.workers.filter((worker) => worker.serving);
 			if (serving.length === 0) return;
 			serving.reduce((least, worker) => (worker.load < least.load ? worker : least)).held = true;

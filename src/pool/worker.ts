@@ -218,24 +218,22 @@ export class Worker {
 	}
 
 	/** Sends an attempt into its reserved place. */
-	send(need: SlotNeed, spec: AttemptSpec): Promise<Outcome> {
+	send(need: SlotNeed, spec: AttemptSpec, ended: (outcome: Outcome) => void): void {
 		// Retired since the reservation is fine: it finishes what it has. Killed or gone is not.
 		if (this.#lifetime.over) {
 			this.release(need);
-			return Promise.resolve({ kind: "released", why: "worker_gone", started: false, solo: false });
+			ended({ kind: "released", why: "worker_gone", started: false, solo: false });
+			return;
 		}
 		const { clock, probe } = this.#deps.environment;
 		const dueAt = clock.monotonic() + spec.timeoutMs;
 		const deadline = clock.now() + spec.timeoutMs;
-		const outcome = new Promise<Outcome>((resolve) => {
-			const { call } = this.#aboard.board(need, spec, dueAt, resolve);
-			this.#link.invoke(call, spec, deadline);
-		});
+		const { call } = this.#aboard.board(need, spec, dueAt, ended);
+		this.#link.invoke(call, spec, deadline);
 		this.#alarm.by(dueAt);
 		probe.hit("attempt.dispatched", spec.invocationId);
 		const { maxInvocations } = this.#spec.config;
 		if (maxInvocations > 0 && this.#aboard.ran >= maxInvocations) this.retire(`it ran ${maxInvocations} attempts`);
-		return outcome;
 	}
 
 	/** Tells the attempt to end. False where it is not aboard. */

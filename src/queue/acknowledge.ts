@@ -1,14 +1,15 @@
 /**
  * What is committed and not told yet: nobody outside learns of a commit before it is on disk.
  *
- * Commits go on while a sync is under way; one sync takes all of them along that were made before it began. A few items
- * alone are synced in place, because nothing else would use the time (a thread's hop costs 40 µs of 800).
- * Everybody is told in the order of the commits.
+ * A quick disk is waited for in place, at each commit. With a slow one commits go on while a sync is under way, and one
+ * sync takes all of them along that were made before it began. Everybody is told in the order of the commits.
  */
 import type { EngineError } from "../core/errors.ts";
 
 /** Puts commits on disk (store/wal-sync.ts). */
 export interface Disk {
+	/** To wait for it in place costs less than to go on meanwhile. */
+	readonly quick: boolean;
 	/** Blocks until every commit so far is on disk. */
 	now(): void;
 	/** Calls back when every commit made before this call is on disk. */
@@ -44,12 +45,11 @@ export class Acknowledger {
 		return this.#syncing === undefined && this.#waiting.length === 0;
 	}
 
-	/** `alone`: nothing else waits to be done meanwhile. */
-	add(commit: Commit, alone: boolean): void {
+	add(commit: Commit): void {
 		this.#waiting.push(commit);
 		this.#unsyncedSince = Math.min(this.#unsyncedSince, commit.at);
 		if (this.#syncing !== undefined) return;
-		if (alone) this.finish();
+		if (this.#disk.quick) this.finish();
 		else this.#start();
 	}
 

@@ -10,17 +10,11 @@
 import type { Environment } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
+import type { Batch } from "./batch.ts";
 import type { Checksums } from "./checksum.ts";
-import type { Batch } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
+import type { Claim, Ticket } from "./outgoing.ts";
 import type { ReadyRow, Statements } from "./statements.ts";
-
-/** A place in a worker, reserved before the claim is committed. */
-export interface Ticket {
-	readonly worker: string;
-	readonly cold: boolean;
-	release(): void;
-}
 
 /** What the queue asks of the world to start something: the pool, behind the dispatcher. */
 export interface Slots {
@@ -28,34 +22,6 @@ export interface Slots {
 	reserve(lane: Lane, version: number, need: { readonly bytes: number; readonly solo: boolean }): Ticket | undefined;
 	/** Whether this version has been replaced and cannot start: its work must not stand in the way of its successor's. */
 	isStuck(version: number): boolean;
-}
-
-/** A running Attempt: the claim and what settling it will need. Lives until it is settled. */
-export interface Claim {
-	readonly seq: number;
-	readonly invocationId: string;
-	readonly lane: Lane;
-	readonly laneKey: string;
-	readonly version: number;
-	readonly attempt: number;
-	readonly charged: number;
-	readonly maxAttempts: number;
-	readonly atMostOnce: boolean;
-	readonly workerDeaths: number;
-	readonly daemonDeaths: number;
-	readonly solo: boolean;
-	readonly createdAt: number;
-	readonly runAt: number;
-	readonly deadlineAt: number | null;
-	readonly startedAt: number;
-	readonly ticket: Ticket;
-	readonly method: string;
-	readonly path: string;
-	readonly headersJson: string;
-	readonly queryJson: string;
-	readonly body: Uint8Array;
-	/** Set when a cancel was committed while it runs. */
-	cancelAsked: boolean;
 }
 
 export interface ClaimerDeps {
@@ -71,8 +37,6 @@ export interface ClaimerDeps {
 	) => void;
 	/** Ends a queued row whose stored request is damaged. */
 	readonly fail: (batch: Batch, claim: Claim, error: ErrorRecord) => void;
-	/** Their workers may see these when the transaction is on disk. */
-	readonly claimed: (batch: Batch, claims: readonly Claim[]) => void;
 	/** A row becomes due at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
 	/** More lanes may be claimed from in the next turn. */
@@ -92,49 +56,62 @@ export class Claimer {
 	readonly #deps: ClaimerDeps;
 	/** Lanes that may have something to start, in the order in which they asked: nobody's backlog hides another's. */
 	readonly #candidates = new Set<Lane>();
+	/** Nothing is claimed before recovery is over: it would be taken for what the last daemon left running. */
+	#begun = false;
 	stopped = false;
 
 	constructor(deps: ClaimerDeps) {
 		this.#deps = deps;
 	}
 
-	/** Something changed for this lane: a slot, a place under its limit, a ready row. */
+	/** Recovery is over. */
+	begin(): void {
+		this.#begun = true;
+	}
+
+	/** Something outside of the queue changed for this lane, e.g. there is a slot. */
 	consider(lane: Lane): void {
-		if (this.stopped || lane.ready === 0) return;
+		if (!this.#open || lane.ready === 0) return;
 		this.#candidates.add(lane);
 		this.#deps.wake();
 	}
 
-	get pending(): boolean {
-		return !this.stopped && this.#candidates.size > 0;
+	get #open(): boolean {
+		return this.#begun && !this.stopped;
 	}
 
-	/** Runs at the end of each transaction. */
+	get pending(): boolean {
+		return this.#open && this.#candidates.size > 0;
+	}
+
+	/** Runs at the end of each transaction, and looks at every lane that the transaction changed. */
 	claim(batch: Batch): void {
-		if (!this.pending) return;
-		const claims: Claim[] = [];
+		if (!this.#open) return;
+		// A row that became ready, a place that an end made free: whoever writes either has touched the lane.
+		for (const lane of batch.lanes) if (lane.ready > 0) this.#candidates.add(lane);
+		if (this.#candidates.size === 0) return;
 		const looked: Lane[] = [];
-		// Before the first claim: one that fails must not make a lane forgotten.
+		// Before the first claim: one that fails must not make a lane forgotten, nor one that has nothing ready remembered.
 		batch.onRollback(() => {
 			for (const lane of looked) this.#candidates.add(lane);
+			for (const lane of this.#candidates) if (lane.ready === 0) this.#candidates.delete(lane);
 		});
 		let left = CLAIMS_MAX;
 		for (const lane of this.#candidates) {
 			if (left === 0) break;
 			this.#candidates.delete(lane);
 			looked.push(lane);
-			left = this.#claimLane(batch, lane, claims, left);
+			left = this.#claimLane(batch, lane, left);
 			// It may have more to start: behind those that have not been looked at.
 			if (left === 0) this.#candidates.add(lane);
 		}
-		if (claims.length > 0) this.#deps.claimed(batch, claims);
 		batch.afterCommit(() => {
 			if (this.#candidates.size > 0) this.#deps.wake();
 		});
 	}
 
 	/** Returns how many rows may still be taken in this transaction. */
-	#claimLane(batch: Batch, lane: Lane, claims: Claim[], allowed: number): number {
+	#claimLane(batch: Batch, lane: Lane, allowed: number): number {
 		let left = allowed;
 		while (left > 0 && lane.hasRoom && lane.ready > 0) {
 			const row = this.#head(lane);
@@ -153,7 +130,7 @@ export class Claimer {
 				continue;
 			}
 			batch.onRollback(() => ticket.release());
-			this.#take(batch, lane, row, ticket, claims);
+			this.#take(batch, lane, row, ticket);
 			left -= 1;
 		}
 		return left;
@@ -169,7 +146,7 @@ export class Claimer {
 		batch.afterCommit(() => this.#deps.alarm(runAt));
 	}
 
-	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket, claims: Claim[]): void {
+	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket): void {
 		const { statements } = this.#deps;
 		const now = batch.now;
 		const claimed = statements.invocationClaim.get(now, ticket.worker, ticket.cold ? 1 : 0, row.seq) as {
@@ -218,7 +195,7 @@ export class Claimer {
 			batch.afterCommit(() => ticket.release());
 			return;
 		}
-		claims.push(claim);
+		batch.claimed(claim);
 	}
 
 	/** The request's body; undefined where what is stored of the request is not what was accepted. */

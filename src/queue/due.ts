@@ -7,7 +7,8 @@
  */
 import type { Environment, Timer } from "../core/environment.ts";
 import { invocationId } from "../core/ids.ts";
-import type { Batch, Item } from "./group-commit.ts";
+import type { Batch } from "./batch.ts";
+import type { Item } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { Settler } from "./settle.ts";
 import type { Statements } from "./statements.ts";
@@ -22,7 +23,6 @@ export interface DueDeps {
 	readonly lanes: Lanes;
 	readonly settler: Settler;
 	readonly add: (item: Item) => void;
-	readonly consider: (lane: Lane) => void;
 }
 
 export class Due {
@@ -73,22 +73,17 @@ export class Due {
 	/** Part of an open transaction: promotes and expires what is due now, a page at a time. */
 	pass(batch: Batch): void {
 		const { statements, lanes } = this.#deps;
-		const touched = new Set<Lane>();
 		for (const row of statements.dueList.all(batch.now, PAGE)) {
 			const lane = lanes.get(row.lane);
 			statements.duePromote.run(row.seq);
 			batch.touch(lane);
 			lane.delayed -= 1;
 			lane.ready += 1;
-			touched.add(lane);
 		}
 		for (const row of statements.deadlineList.all(batch.now, PAGE)) {
 			const { seq, laneKey, createdAt } = row;
 			this.expire(batch, { seq, lane: lanes.get(row.lane), laneKey, createdAt, ready: row.ready === 1 });
 		}
-		batch.afterCommit(() => {
-			for (const lane of touched) this.#deps.consider(lane);
-		});
 	}
 
 	/** Part of an open transaction: a queued row ends `expired`. */

@@ -13,9 +13,10 @@ import { stateOf } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest } from "../core/request.ts";
 import { requestChecksum } from "./checksum.ts";
-import type { Claim, Slots, Ticket } from "./claim.ts";
-import type { Batch } from "./group-commit.ts";
+import type { Batch } from "./batch.ts";
+import type { Slots } from "./claim.ts";
 import type { Lane } from "./lanes.ts";
+import type { Ticket } from "./outgoing.ts";
 import type { Statements } from "./statements.ts";
 
 /** A checked request with what it resolved to. */
@@ -32,8 +33,6 @@ export interface Submission {
 export interface EnqueuerDeps {
 	readonly statements: Statements;
 	readonly slots: Slots;
-	readonly claimed: (batch: Batch, claims: readonly Claim[]) => void;
-	readonly consider: (lane: Lane) => void;
 	/** A row was written that is due, or expires, at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
 	readonly stopped: () => boolean;
@@ -98,15 +97,15 @@ export class Enqueuer {
 		const deadlineAt = request.deadlineMs === undefined ? null : now + request.deadlineMs;
 		const body = request.body;
 		const bytes = body.byteLength;
-		const ticket = ready ? this.#ticket(lane, submission.version, bytes) : undefined;
-		if (ticket !== undefined) batch.onRollback(() => ticket.release());
 		const headersJson = JSON.stringify(request.headers);
 		const queryJson = request.query.length === 0 ? "[]" : JSON.stringify(request.query);
+		const ticket = ready ? this.#ticket(lane, submission.version, bytes) : undefined;
 		const laneKey = request.laneKey ?? "";
 		const inline = bytes <= LIMITS.bodyInlineBytesMax;
 
 		batch.touch(lane);
 		batch.onRollback(() => {
+			ticket?.release();
 			this.#nextSeq = Math.min(this.#nextSeq, seq);
 			this.accepted -= 1;
 		});
@@ -152,15 +151,16 @@ export class Enqueuer {
 			if (ready) lane.ready += 1;
 			else lane.delayed += 1;
 			if (laneKey !== "") lane.keyed += 1;
-			batch.afterCommit(() => {
-				if (ready) this.#deps.consider(lane);
-				else this.#deps.alarm(runAt);
-				if (deadlineAt !== null) this.#deps.alarm(deadlineAt);
-			});
+			if (!ready || deadlineAt !== null) {
+				batch.afterCommit(() => {
+					if (!ready) this.#deps.alarm(runAt);
+					if (deadlineAt !== null) this.#deps.alarm(deadlineAt);
+				});
+			}
 		} else {
 			lane.running += 1;
 			lane.lastKey = laneKey;
-			const claim: Claim = {
+			batch.claimed({
 				seq,
 				invocationId: id,
 				lane,
@@ -184,8 +184,7 @@ export class Enqueuer {
 				queryJson,
 				body: bytes === 0 ? NOTHING : body,
 				cancelAsked: false,
-			};
-			this.#deps.claimed(batch, [claim]);
+			});
 		}
 		return { invocationId: id, state: ticket === undefined ? "queued" : "running", replayed: false };
 	}

@@ -20,7 +20,9 @@ import type { Environment, Timer } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
 import { CommitCount, errnoOf, mapStoreError, type Database, type Statement, type QueueLevel } from "../store/index.ts";
 import { Acknowledger, type Commit, type Disk } from "./acknowledge.ts";
+import { OpenBatch, type Batch } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
+import type { Claim, EndedInvocation } from "./outgoing.ts";
 
 /** What one caller wants written. */
 export interface Item {
@@ -32,30 +34,6 @@ export interface Item {
 	committed(): void;
 	/** Refused, or the commit failed. */
 	failed(error: EngineError): void;
-}
-
-/** The open transaction, as items see it. */
-export interface Batch {
-	/** Wall clock, the same for the whole batch. */
-	readonly now: number;
-	/** Call before changing a lane's counts. */
-	touch(lane: Lane): void;
-	/** Runs if the transaction is rolled back, e.g. to give a reserved slot back. */
-	onRollback(undo: () => void): void;
-	/** Runs at the commit: for what memory must know before the next transaction. Tells nobody outside. */
-	afterCommit(act: () => void): void;
-	/** Runs when the commit is on disk, after all items were told: for what the world may see. */
-	whenDurable(act: () => void): void;
-	/** An invocation ended; the metrics of all of them are written once, at the end of the transaction. */
-	ended(end: EndCount): void;
-}
-
-/** One end, as the metrics count it. */
-export interface EndCount {
-	readonly lane: number;
-	readonly succeeded: boolean;
-	readonly runMs: number;
-	readonly cold: boolean;
 }
 
 export interface GroupCommitDeps {
@@ -70,7 +48,15 @@ export interface GroupCommitDeps {
 	/** Whether `claim` has anything to look at: spares an empty transaction. */
 	readonly claimable: () => boolean;
 	/** Writes the metrics of the ends of this transaction. */
-	readonly count: (ends: readonly EndCount[], now: number) => void;
+	readonly count: (ends: readonly EndedInvocation[], now: number) => void;
+	/** A lane has changed in a transaction without claims (mode `answers`): the next one looks at it. */
+	readonly consider: (lane: Lane) => void;
+	/** Committed: before the next transaction. */
+	readonly running: (claims: readonly Claim[]) => void;
+	/** On disk: their workers may see them. */
+	readonly claimed: (claims: readonly Claim[]) => void;
+	/** On disk: the world may see it. */
+	readonly ended: (end: EndedInvocation) => void;
 	/** The highest seq given out; between transactions. */
 	readonly lastSeq: () => number;
 	/** Disk full: makes room for what must be recorded. Returns false where there was nothing left to free. */
@@ -79,8 +65,6 @@ export interface GroupCommitDeps {
 	readonly broken: (error: EngineError) => void;
 }
 
-/** So few items are synced in place. */
-const ALONE_MAX = 2;
 /** Items of one transaction: bounds how long a turn blocks the loop (about 10 ms). */
 const ITEMS_MAX = 512;
 /** How soon answers that could not be written are tried again. */
@@ -210,9 +194,11 @@ export class GroupCommit {
 		batch.keep();
 		environment.probe.hit("commit.done");
 		for (const act of batch.acts) this.#tell(act);
-		const alone = items.length <= ALONE_MAX && this.#settles.length + this.#others.length === 0;
-		this.#untold.add(this.#acknowledgement(batch, written, refused), alone);
-		if (mode === "answers" && claimable()) this.wake();
+		if (batch.claims.length > 0) this.#deps.running(batch.claims);
+		this.#untold.add(this.#acknowledgement(batch, written, refused));
+		if (mode !== "answers") return;
+		for (const lane of batch.lanes) this.#deps.consider(lane);
+		if (claimable()) this.wake();
 	}
 
 	#acknowledgement(
@@ -227,7 +213,8 @@ export class GroupCommit {
 				this.#level = level;
 				for (const item of written) this.#tell(() => item.committed());
 				for (const [item, error] of refused) this.#tell(() => item.failed(error));
-				for (const act of batch.durableActs) this.#tell(act);
+				if (batch.claims.length > 0) this.#tell(() => this.#deps.claimed(batch.claims));
+				for (const end of batch.ends) this.#tell(() => this.#deps.ended(end));
 				this.#deps.environment.probe.hit("commit.acknowledged");
 			},
 			failed: (error) => {
@@ -428,86 +415,4 @@ function locked(cause?: EngineError): EngineError {
 		cause,
 		retryAfterSeconds: 1,
 	});
-}
-
-class OpenBatch implements Batch {
-	readonly now: number;
-	readonly ends: EndCount[] = [];
-	#lanes: Lane[] = [];
-	#undos: (() => void)[] = [];
-	/** For after the commit. */
-	readonly acts: (() => void)[] = [];
-	/** For when it is on disk. */
-	readonly durableActs: (() => void)[] = [];
-
-	constructor(now: number) {
-		this.now = now;
-	}
-
-	touch(lane: Lane): void {
-		if (lane.touch()) this.#lanes.push(lane);
-	}
-
-	onRollback(undo: () => void): void {
-		this.#undos.push(undo);
-	}
-
-	afterCommit(act: () => void): void {
-		this.acts.push(act);
-	}
-
-	whenDurable(act: () => void): void {
-		this.durableActs.push(act);
-	}
-
-	ended(end: EndCount): void {
-		this.ends.push(end);
-	}
-
-	/** A batch for one savepoint. Lanes are touched once for the whole transaction, so it keeps their counts itself. */
-	nested(): OpenBatch {
-		return new SavepointBatch(this.now, this);
-	}
-
-	absorb(inner: OpenBatch): void {
-		this.#undos.push(...inner.#undos);
-		this.acts.push(...inner.acts);
-		this.durableActs.push(...inner.durableActs);
-		this.ends.push(...inner.ends);
-	}
-
-	keep(): void {
-		for (const lane of this.#lanes) lane.keep();
-	}
-
-	undo(): void {
-		for (const lane of this.#lanes) lane.rollback();
-		for (const undo of this.#undos.toReversed()) undo();
-		this.#lanes = [];
-		this.#undos = [];
-	}
-}
-
-class SavepointBatch extends OpenBatch {
-	readonly #outer: OpenBatch;
-	readonly #counts = new Map<Lane, [number, number, number, number, string]>();
-
-	constructor(now: number, outer: OpenBatch) {
-		super(now);
-		this.#outer = outer;
-	}
-
-	override touch(lane: Lane): void {
-		this.#outer.touch(lane);
-		if (!this.#counts.has(lane)) {
-			this.#counts.set(lane, [lane.running, lane.ready, lane.delayed, lane.keyed, lane.lastKey]);
-		}
-	}
-
-	override undo(): void {
-		for (const [lane, [running, ready, delayed, keyed, lastKey]] of this.#counts) {
-			Object.assign(lane, { running, ready, delayed, keyed, lastKey });
-		}
-		super.undo();
-	}
 }

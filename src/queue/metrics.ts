@@ -2,7 +2,7 @@
  * Ended invocations by function and minute, written in the commit that ends them: one row write for each function in it,
  * however many ended (measured: 1.2 µs of each invocation before).
  */
-import type { EndCount } from "./group-commit.ts";
+import type { EndedInvocation } from "./outgoing.ts";
 import type { Statements } from "./statements.ts";
 
 interface Sum {
@@ -13,18 +13,18 @@ interface Sum {
 }
 
 /** Part of an open transaction. */
-export function countEnds(statements: Statements, ends: readonly EndCount[], now: number): void {
+export function countEnds(statements: Statements, ends: readonly EndedInvocation[], now: number): void {
 	const minute = Math.floor(now / 60_000);
 	const sums = new Map<number, Sum>();
-	for (const { lane, succeeded, runMs, cold } of ends) {
-		let sum = sums.get(lane);
+	for (const { lane, state, executionMs, cold } of ends) {
+		let sum = sums.get(lane.id);
 		if (sum === undefined) {
 			sum = { invocations: 0, errors: 0, runMs: 0, coldStarts: 0 };
-			sums.set(lane, sum);
+			sums.set(lane.id, sum);
 		}
 		sum.invocations += 1;
-		if (!succeeded) sum.errors += 1;
-		sum.runMs += runMs;
+		if (state !== "succeeded") sum.errors += 1;
+		sum.runMs += executionMs;
 		if (cold) sum.coldStarts += 1;
 	}
 	for (const [lane, { invocations, errors, runMs, coldStarts }] of sums) {

@@ -8,7 +8,7 @@
  * and metrics took 43 ms in one commit; so it takes 0.2 ms.)
  */
 import { LIMITS } from "../core/limits.ts";
-import type { Batch } from "./group-commit.ts";
+import type { Batch } from "./batch.ts";
 import type { Statements } from "./statements.ts";
 
 /** Where a pass stands: its phase, and the seq, lane or schedule up to which that phase is done. */

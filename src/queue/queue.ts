@@ -12,18 +12,20 @@ import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
+import type { Batch } from "./batch.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
-import { Claimer, type Claim, type Slots } from "./claim.ts";
+import { Claimer, type Slots } from "./claim.ts";
 import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
-import { GroupCommit, type Batch, type Item } from "./group-commit.ts";
+import { GroupCommit, type Item } from "./group-commit.ts";
 import { Lanes, type Lane } from "./lanes.ts";
 import { LIMITS } from "../core/limits.ts";
 import { countEnds } from "./metrics.ts";
+import type { Claim, EndedInvocation } from "./outgoing.ts";
 import { Pruner, slotMark } from "./prune.ts";
 import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
-import { Settler, type EndedInvocation, type Settled } from "./settle.ts";
+import { Settler, type Settled } from "./settle.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
 
 export interface QueueDeps {
@@ -85,12 +87,6 @@ export class Queue {
 		const checksums = new Checksums(statements.markGet.get(WHOLE_CHECKSUMS_MARK)?.value);
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
-		const claimed = (batch: Batch, claims: readonly Claim[]): void => {
-			batch.afterCommit(() => {
-				for (const claim of claims) this.#running.set(claim.seq, claim);
-			});
-			batch.whenDurable(() => deps.claimed(claims));
-		};
 		this.#commit = new GroupCommit({
 			database,
 			disk: deps.disk,
@@ -99,18 +95,23 @@ export class Queue {
 			claim: (batch) => this.#claimer.claim(batch),
 			claimable: () => this.#claimer.pending,
 			count: (ends, now) => countEnds(statements, ends, now),
+			consider,
+			running: (claims) => {
+				for (const claim of claims) this.#running.set(claim.seq, claim);
+			},
+			claimed: deps.claimed,
+			ended: deps.ended,
 			lastSeq: () => this.#enqueuer.lastSeq,
 			freeBallast: deps.freeBallast,
 			broken: deps.broken,
 		});
-		this.#settler = new Settler({ statements, random: environment.random, consider, alarm, ended: deps.ended });
+		this.#settler = new Settler({ statements, random: environment.random, alarm });
 		this.#due = new Due({
 			environment,
 			statements,
 			lanes: this.lanes,
 			settler: this.#settler,
 			add: (item) => this.#commit.add(item),
-			consider,
 		});
 		this.#claimer = new Claimer({
 			environment,
@@ -122,7 +123,6 @@ export class Queue {
 			fail: (batch, claim, error) =>
 				void this.#settler.settle(batch, claim, { kind: "failed", error }, deps.retryOf(claim.lane.id, claim.version)),
 			alarm,
-			claimed,
 			wake: () => this.#commit.wake(),
 		});
 		const seqMax = Math.max(statements.seqLast.get()?.seq ?? 0, statements.markGet.get("seq")?.value ?? 0);
@@ -130,8 +130,6 @@ export class Queue {
 			{
 				statements,
 				slots: deps.slots,
-				claimed,
-				consider,
 				alarm,
 				stopped: () => this.#claimer.stopped,
 				spaceLow: deps.spaceLow ?? (() => false),
@@ -195,6 +193,7 @@ export class Queue {
 		});
 		this.#commit.waitInSqlite(false);
 		this.#due.rearm();
+		this.#claimer.begin();
 		for (const lane of this.lanes.all()) this.#claimer.consider(lane);
 		return recovered;
 	}

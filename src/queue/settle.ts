@@ -4,14 +4,13 @@
  *
  *   Q4  a terminal row never changes      Q5  a stale fence changes nothing      Q6  a result exists exactly for succeeded
  */
-import type { Ended } from "../core/contracts.ts";
 import type { Random } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { settle, STATE_CODE, type Finding, type Outcome, type RunningRow, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { resultChecksum } from "./checksum.ts";
-import type { Batch } from "./group-commit.ts";
+import type { Batch } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
 import type { Statements } from "./statements.ts";
 
@@ -28,21 +27,10 @@ export interface Settleable extends RunningRow {
 	readonly ticket: { readonly worker: string; readonly cold: boolean };
 }
 
-/** An end, as metrics and waiters want it. */
-export interface EndedInvocation extends Ended {
-	readonly seq: number;
-	readonly lane: Lane;
-	/** From acceptance or due time to the start of its last attempt; undefined where it never started. */
-	readonly queueWaitMs: number | undefined;
-	readonly cold: boolean;
-}
-
 export interface SettlerDeps {
 	readonly statements: Statements;
 	readonly random: Random;
-	readonly consider: (lane: Lane) => void;
 	readonly alarm: (at: number) => void;
-	readonly ended: (end: EndedInvocation) => void;
 }
 
 /** `stale`: the fence had moved on; expected, and nothing was written. */
@@ -113,7 +101,6 @@ export class Settler {
 		batch.touch(lane);
 		lane.running -= 1;
 		if (decided.to !== "queued") this.#end(batch, row, outcome, decided.to, error);
-		batch.afterCommit(() => this.#deps.consider(lane));
 		return decided.to;
 	}
 
@@ -170,22 +157,17 @@ export class Settler {
 	#end(batch: Batch, row: Settleable, outcome: Outcome | Finding, state: State, error: ErrorRecord | undefined): void {
 		const { lane, ticket } = row;
 		const runMs = Math.max(0, batch.now - row.startedAt);
-		batch.ended({ lane: lane.id, succeeded: state === "succeeded", runMs, cold: ticket.cold });
-		const result = state === "succeeded" && outcome.kind === "succeeded" ? outcome : undefined;
-		const queueWaitMs = Math.max(0, row.startedAt - Math.max(row.createdAt, row.runAt));
-		batch.whenDurable(() =>
-			this.#deps.ended({
-				seq: row.seq,
-				invocationId: row.invocationId,
-				lane,
-				state,
-				result,
-				error,
-				executionMs: runMs,
-				queueWaitMs,
-				cold: ticket.cold,
-			}),
-		);
+		batch.ended({
+			seq: row.seq,
+			invocationId: row.invocationId,
+			lane,
+			state,
+			result: state === "succeeded" && outcome.kind === "succeeded" ? outcome : undefined,
+			error,
+			executionMs: runMs,
+			queueWaitMs: Math.max(0, row.startedAt - Math.max(row.createdAt, row.runAt)),
+			cold: ticket.cold,
+		});
 	}
 
 	/** The end of a row that never started (cancelled or expired in the queue). */
@@ -195,19 +177,16 @@ export class Settler {
 		state: State,
 		error: ErrorRecord,
 	): void {
-		batch.ended({ lane: row.lane.id, succeeded: false, runMs: 0, cold: false });
-		batch.whenDurable(() =>
-			this.#deps.ended({
-				seq: row.seq,
-				invocationId: row.invocationId,
-				lane: row.lane,
-				state,
-				result: undefined,
-				error,
-				executionMs: 0,
-				queueWaitMs: undefined,
-				cold: false,
-			}),
-		);
+		batch.ended({
+			seq: row.seq,
+			invocationId: row.invocationId,
+			lane: row.lane,
+			state,
+			result: undefined,
+			error,
+			executionMs: 0,
+			queueWaitMs: undefined,
+			cold: false,
+		});
 	}
 }

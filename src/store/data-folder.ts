@@ -185,7 +185,7 @@ function openLocked(root: string, lock: DaemonLock, options: DataFolderOptions):
 		for (const { database, meta } of opened) if (meta.get("live") !== "1") writeMeta(database, "live", "1");
 		// From here on only `close` makes it clean again.
 		writeMeta(metadata.database, "clean", "0");
-		disk = options.durability === "power" ? openWalSync(queue.path) : noSync;
+		disk = options.durability === "power" ? openWalSync(queue.path, environment.clock) : noSync;
 		// What a killed run left in the WAL may be in memory only; from here on what is found counts as durable.
 		disk.now();
 		setBusyWait(metadata.database, METADATA_BUSY_MS);

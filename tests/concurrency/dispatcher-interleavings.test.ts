@@ -16,7 +16,7 @@ import { Dispatcher } from "../../src/engine/dispatcher.ts";
 import { Invocations } from "../../src/engine/invocations.ts";
 import { Registry } from "../../src/engine/registry.ts";
 import { Waiters } from "../../src/engine/waiters.ts";
-import type { AttemptSpec, Pool, Slot, SlotNeed } from "../../src/pool/index.ts";
+import type { AttemptSpec, Slot, SlotNeed } from "../../src/pool/index.ts";
 import type { Queue } from "../../src/queue/index.ts";
 import { createFakeClock } from "../support/fake-clock.ts";
 import { queueOnFile } from "../support/queue-on-file.ts";
@@ -66,6 +66,10 @@ class FakePool {
 		this.#started = started;
 	}
 
+	blocked(): undefined {
+		return undefined;
+	}
+
 	reserve(_spec: unknown, need: SlotNeed): Slot | undefined {
 		const worker = this.workers.find(({ load, exclusive }) =>
 			need.solo ? load === 0 : !exclusive && load < SLOTS_PER_WORKER,
@@ -79,25 +83,23 @@ class FakePool {
 		return Object.assign({ worker: worker.id, cold: false, release: () => this.#free(worker) }, { place: worker });
 	}
 
-	run(slot: Slot, attempt: AttemptSpec): Promise<Outcome> {
+	run(slot: Slot, attempt: AttemptSpec, ended: (outcome: Outcome) => void): void {
 		const { place: worker } = slot as Slot & { place: FakeWorker };
 		assert.ok(!this.running.has(attempt.invocationId), "an invocation runs at most once at a time");
 		assert.equal(attempt.attempt, (this.attempts.get(attempt.invocationId) ?? 0) + 1, "attempts count 1, 2, 3, …");
 		this.attempts.set(attempt.invocationId, attempt.attempt);
-		return new Promise((resolve) => {
-			const running: Running = {
-				attempt,
-				worker,
-				answer: (outcome) => {
-					if (this.running.get(attempt.invocationId) !== running) return;
-					this.running.delete(attempt.invocationId);
-					this.#free(worker);
-					resolve(outcome);
-				},
-			};
-			this.running.set(attempt.invocationId, running);
-			this.#started(running);
-		});
+		const running: Running = {
+			attempt,
+			worker,
+			answer: (outcome) => {
+				if (this.running.get(attempt.invocationId) !== running) return;
+				this.running.delete(attempt.invocationId);
+				this.#free(worker);
+				ended(outcome);
+			},
+		};
+		this.running.set(attempt.invocationId, running);
+		this.#started(running);
 	}
 
 	cancel(invocationId: string, attempt: number): void {
@@ -204,8 +206,7 @@ async function play(scheduler: fc.Scheduler, wanted: readonly Plan[]): Promise<v
 		probe: silentProbe,
 		logger: silentLogger,
 	};
-	const asPool = pool as unknown as Pool;
-	const dispatcher = new Dispatcher({ environment, registry, pool: asPool, queue: (): Queue => q.queue });
+	const dispatcher = new Dispatcher({ environment, registry, pool, queue: (): Queue => q.queue });
 	using q = queueOnFile({
 		lanes: [],
 		deps: {
@@ -224,7 +225,7 @@ async function play(scheduler: fc.Scheduler, wanted: readonly Plan[]): Promise<v
 		},
 	});
 	const { queue } = q;
-	const invocations = new Invocations({ environment, registry, queue, pool: asPool, waiters });
+	const invocations = new Invocations({ environment, registry, queue, pool, waiters });
 	for (const { lane } of registry.all()) queue.lanes.add(lane);
 
 	const told: Ended[] = [];
@@ -331,7 +332,7 @@ test("a refused request rejects its waiter at once, and registers none", async (
 		probe: silentProbe,
 		logger: silentLogger,
 	};
-	const invocations = new Invocations({ environment, registry, queue: q.queue, pool: {} as Pool, waiters });
+	const invocations = new Invocations({ environment, registry, queue: q.queue, pool: { cancel: () => undefined }, waiters });
 	await assert.rejects(
 		invocations.invoke({
 			function: "nobody",

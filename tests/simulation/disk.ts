@@ -217,8 +217,9 @@ export class Disk {
 		};
 	}
 
-	/** One sync takes as long as a disk takes; now and then one fails. */
+	/** One sync takes as long as a disk takes, which is quick in its hours; now and then one fails. */
 	#sync(later: Later): DataFolder["queueDisk"] {
+		let quick = this.#chance.oneIn(2);
 		const fails = (): boolean => {
 			this.syncs += 1;
 			if (!this.#syncFails) return false;
@@ -226,13 +227,19 @@ export class Disk {
 			return true;
 		};
 		return {
+			get quick() {
+				return quick;
+			},
 			now: () => {
+				if (this.#chance.oneIn(200)) quick = !quick;
 				if (fails()) throw failedSync();
 			},
-			start: (done) =>
+			start: (done) => {
+				if (this.#chance.oneIn(200)) quick = !quick;
 				later(this.#chance.oneIn(20) ? this.#chance.magnitude(5, 400) : this.#chance.between(0, 2), () => {
 					done(fails() ? failedSync() : null);
-				}),
+				});
+			},
 			close: () => undefined,
 		};
 	}

@@ -117,19 +117,22 @@ export function createPoolHarness(options: { maxWorkersTotal?: number } = {}): P
 					return this.outcome === undefined;
 				},
 			};
-			const outcome = pool.run(slot, {
-				invocationId: id,
-				attempt: 1,
-				method: "POST",
-				path: "/",
-				headersJson: "[]",
-				queryJson: "[]",
-				body: new Uint8Array(need.bytes ?? 0),
-				timeoutMs: wanted.config.timeoutMs,
-				timeoutCode: "TIMED_OUT",
-				...attempt,
-			});
-			void outcome.then((ended) => (running.outcome = ended));
+			pool.run(
+				slot,
+				{
+					invocationId: id,
+					attempt: 1,
+					method: "POST",
+					path: "/",
+					headersJson: "[]",
+					queryJson: "[]",
+					body: new Uint8Array(need.bytes ?? 0),
+					timeoutMs: wanted.config.timeoutMs,
+					timeoutCode: "TIMED_OUT",
+					...attempt,
+				},
+				(ended) => (running.outcome = ended),
+			);
 			await settled();
 			return running;
 		},

@@ -95,16 +95,22 @@ export function createRealPool(options: { maxWorkersTotal?: number; instanceId?:
 			const place = await slot(spec, { bytes: body.byteLength, ...options.need });
 			look();
 			count += 1;
-			return pool.run(place, {
-				invocationId: options.id ?? `inv_${count}`,
-				attempt: 1,
-				method: options.method ?? "POST",
-				path,
-				headersJson: JSON.stringify(headers),
-				queryJson: JSON.stringify(query),
-				body,
-				timeoutMs: options.timeoutMs ?? spec.config.timeoutMs,
-				timeoutCode: "TIMED_OUT",
+			return new Promise((ended) => {
+				pool.run(
+					place,
+					{
+						invocationId: options.id ?? `inv_${count}`,
+						attempt: 1,
+						method: options.method ?? "POST",
+						path,
+						headersJson: JSON.stringify(headers),
+						queryJson: JSON.stringify(query),
+						body,
+						timeoutMs: options.timeoutMs ?? spec.config.timeoutMs,
+						timeoutCode: "TIMED_OUT",
+					},
+					ended,
+				);
 			});
 		},
 		pids() {

@@ -54,16 +54,22 @@ function startStub(clock: Clock = realClock): Stub {
 		async call(mode) {
 			const slot = await stub.slot(mode);
 			calls += 1;
-			return pool.run(slot, {
-				invocationId: `inv_${calls}`,
-				attempt: 1,
-				method: "POST",
-				path: "/",
-				headersJson: "[]",
-				queryJson: "[]",
-				body: new Uint8Array(),
-				timeoutMs: 500,
-				timeoutCode: "TIMED_OUT",
+			return new Promise((ended) => {
+				pool.run(
+					slot,
+					{
+						invocationId: `inv_${calls}`,
+						attempt: 1,
+						method: "POST",
+						path: "/",
+						headersJson: "[]",
+						queryJson: "[]",
+						body: new Uint8Array(),
+						timeoutMs: 500,
+						timeoutCode: "TIMED_OUT",
+					},
+					ended,
+				);
 			});
 		},
 		async [Symbol.asyncDispose]() {

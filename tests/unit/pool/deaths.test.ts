@@ -145,16 +145,22 @@ test("a worker that dies between reserve and run has not started the attempt", a
 	const slot = await harness.slot(spec());
 	harness.worker(slot).exit({ code: 1, signal: null });
 	await settled();
-	const outcome = await harness.pool.run(slot, {
-		invocationId: "a",
-		attempt: 1,
-		method: "GET",
-		path: "/",
-		headersJson: "[]",
-		queryJson: "[]",
-		body: new Uint8Array(0),
-		timeoutMs: 1_000,
-		timeoutCode: "TIMED_OUT",
+	const outcome = await new Promise((ended) => {
+		harness.pool.run(
+			slot,
+			{
+				invocationId: "a",
+				attempt: 1,
+				method: "GET",
+				path: "/",
+				headersJson: "[]",
+				queryJson: "[]",
+				body: new Uint8Array(0),
+				timeoutMs: 1_000,
+				timeoutCode: "TIMED_OUT",
+			},
+			ended,
+		);
 	});
 	assert.deepEqual(outcome, { kind: "released", why: "worker_gone", started: false, solo: false });
 	await harness.end();

@@ -153,6 +153,23 @@ test("bodies in flight in one worker stay under a quarter of its memory, a large
 	await harness.end();
 });
 
+test("a body that fits no worker now starts another where it may, and else nobody is asked before an attempt leaves", async () => {
+	const harness = createPoolHarness();
+	const MiB = 1_048_576;
+	const f = spec({ memoryMb: 64, maxWorkers: 2 });
+	await harness.run(f, "a", {}, { bytes: 10 * MiB });
+	assert.equal((await harness.run(f, "b", {}, { bytes: 10 * MiB })).slot.worker, "w2");
+	harness.capacity.length = 0;
+	assert.equal(harness.pool.reserve(f, { bytes: 10 * MiB, solo: false }), undefined);
+	for (let turns = 0; turns < 10; turns += 1) await settled();
+	assert.deepEqual(harness.capacity, [], "to ask again would fail again, turn after turn");
+	harness.processes.all[0]?.answers("a");
+	await settled();
+	assert.deepEqual(harness.capacity, ["fn_f"]);
+	await harness.run(f, "c", {}, { bytes: 10 * MiB });
+	await harness.end();
+});
+
 test("a silent worker gets no new work until its loop answers", async () => {
 	const harness = createPoolHarness();
 	const f = spec({ maxWorkers: 1 });

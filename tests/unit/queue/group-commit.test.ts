@@ -463,7 +463,7 @@ test("the level for the high-water mark is that of the newest commit on disk, an
 	let inPlace = 0;
 	using q = queueOnFile({
 		lanes: [{}],
-		deps: { disk: { now: () => void (inPlace += 1), start: (done) => void syncs.push(done) } },
+		deps: { disk: { quick: false, now: () => void (inPlace += 1), start: (done) => void syncs.push(done) } },
 	});
 	const before = q.queue.level;
 	q.accept(q.submission(0), q.submission(0), q.submission(0));
