@@ -2,7 +2,7 @@
  * Whether a sync of this disk is waited for in place, or by a thread while the event loop goes on.
  *
  * A thread's hop costs 10 to 40 µs of processor for each sync, and a loop that waits meanwhile gathers larger commits: with syncs of
- * 0.3 to 1 ms, in place was 6 % faster at 100 callers and 12 to 30 % at 10 (28 instead of 22 invocations a commit). A disk that takes longer
+ * 0.3 to 1 ms, in place was 6 % faster at 100 callers and about 15 % at 10 (28 instead of 22 invocations a commit). A disk that takes longer
  * would hold up everybody else.
  */
 import type { Clock } from "../core/environment.ts";
