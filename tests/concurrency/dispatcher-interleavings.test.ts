@@ -332,7 +332,13 @@ test("a refused request rejects its waiter at once, and registers none", async (
 		probe: silentProbe,
 		logger: silentLogger,
 	};
-	const invocations = new Invocations({ environment, registry, queue: q.queue, pool: { cancel: () => undefined }, waiters });
+	const invocations = new Invocations({
+		environment,
+		registry,
+		queue: q.queue,
+		pool: { cancel: () => undefined },
+		waiters,
+	});
 	await assert.rejects(
 		invocations.invoke({
 			function: "nobody",
