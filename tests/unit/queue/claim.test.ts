@@ -289,3 +289,15 @@ test("a thousand lanes that wait for a slot cost a turn nothing; one that is tol
 		[1_000],
 	);
 });
+
+test("an end and the claim that it makes room for are one transaction", () => {
+	using q = queueOnFile({ lanes: [{ limit: 1 }] });
+	q.accept(q.submission(0), q.submission(0));
+	const [first] = q.sent;
+	assert.ok(first !== undefined && q.sent.length === 1);
+	const before = q.queue.commits;
+	q.settle(first);
+	q.turn();
+	assert.equal(q.sent.length, 2);
+	assert.equal(q.queue.commits, before + 1);
+});
