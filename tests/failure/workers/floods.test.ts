@@ -15,8 +15,7 @@ import { ALONE, cameTo, startLab, textOf } from "./lab.ts";
 const MiB = 1 << 20;
 /** What may be kept of one attempt and one stream at once, twice, and what its pace lets through meanwhile. */
 const KEPT_MAX = 6 * MiB;
-/** What was read is freed when V8 collects, and a busy machine lets it wait: 95 MiB alone, 129 at load 9, of 12 GiB. */
-const GROWTH_MAX = 192 * MiB;
+const GROWTH_MAX = 128 * MiB;
 
 fault(
 	"C7",

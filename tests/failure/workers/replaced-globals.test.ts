@@ -11,8 +11,7 @@ import { fault, type Fault } from "../fault.ts";
 
 const spec = specOf(
 	"faults/overrides.ts",
-	// One of 5,300 calls took more than 500 ms at load 9, which is nobody's fault.
-	{ timeoutMs: 2_000, graceMs: 50, workerConcurrency: 1, maxWorkers: 1 },
+	{ timeoutMs: 500, graceMs: 50, workerConcurrency: 1, maxWorkers: 1 },
 	{ functionName: "overrides" },
 );
 
