@@ -29,12 +29,7 @@ export const growth: Scenario = {
 		const depths = context.quick ? [1_000, 2_000] : [1_000, 10_000, 100_000];
 		return [
 			...(await grown("functions", counts, (count) => functions(context, folder, count))),
-			// 10,000 would take nine minutes to put: at each change the cron source looks at all of them anew.
-			...(await grown(
-				"schedules",
-				counts.filter((count) => count <= 1_000),
-				(count) => schedules(context, folder, count),
-			)),
+			...(await grown("schedules", counts, (count) => schedules(context, folder, count))),
 			...(await grown("open connections", counts, (count) => connections(context, folder, count))),
 			...(await grown("queued in one lane, 50 cold functions beside it", depths, (depth) =>
 				coldBeside(context, folder, depth),

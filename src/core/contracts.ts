@@ -179,6 +179,15 @@ export interface ScheduleRecord {
 	readonly data: unknown;
 }
 
+/** Told of the one schedule that changed; of `undefined` where it may be any, so that all are to be listed again. */
+export type ScheduleListener = (change: ScheduleChange | undefined) => void;
+
+export interface ScheduleChange {
+	readonly scheduleId: string;
+	/** As it is now; undefined: it was removed. */
+	readonly schedule: ScheduleRecord | undefined;
+}
+
 /** What became of a slot: it made an invocation, an earlier one still ran, it was missed, or the lane refused it. */
 export type SlotDecision = "fired" | "overlapped" | "misfired" | "refused";
 
@@ -400,7 +409,7 @@ export interface Engine {
 	pauseSchedule(scheduleId: string, paused: boolean): ScheduleRecord;
 
 	/** For the cron source: told whenever a schedule was made, changed, paused or removed. Returns how to stop listening. */
-	onSchedulesChanged(listener: () => void): () => void;
+	onSchedulesChanged(listener: ScheduleListener): () => void;
 	/**
 	 * For the cron source: decides one slot of a schedule, at most once ever. Without a request the slot is recorded
 	 * as missed. Undefined: it, or a later one, had been decided before.

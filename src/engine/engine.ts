@@ -301,7 +301,7 @@ class RunningEngine implements EngineHandle {
 		return this.#running.triggers.pause(scheduleId, paused);
 	}
 
-	onSchedulesChanged(listener: () => void): () => void {
+	onSchedulesChanged(listener: Contract.ScheduleListener): () => void {
 		return this.#running.triggers.onSchedulesChanged(listener);
 	}
 

@@ -4,6 +4,7 @@ import type {
 	EmitResult,
 	EventRecord,
 	EventTranslator,
+	ScheduleListener,
 	ScheduleRecord,
 	ScheduleRequest,
 	SlotDecision,
@@ -30,7 +31,7 @@ export interface TriggersDeps {
 
 export class Triggers {
 	readonly #deps: TriggersDeps;
-	readonly #listeners = new Set<() => void>();
+	readonly #listeners = new Set<ScheduleListener>();
 	/** Live schedules by id, as the store has them. */
 	#schedules = new Map<string, ScheduleRow>();
 	/** By schedule id: what was computed at `from`, until it is due. cron-parser takes 0.2 ms, and each change lists all. */
@@ -42,16 +43,30 @@ export class Triggers {
 		this.#schedules = this.#read();
 	}
 
-	onSchedulesChanged(listener: () => void): () => void {
+	onSchedulesChanged(listener: ScheduleListener): () => void {
 		this.#listeners.add(listener);
 		return () => this.#listeners.delete(listener);
 	}
 
-	/** After any change in the store. */
+	/** After a change in the store of which nobody says what it was. */
 	schedulesChanged(): void {
 		this.#schedules = this.#read();
 		for (const id of this.#nextDue.keys()) if (!this.#schedules.has(id)) this.#nextDue.delete(id);
-		for (const listener of this.#listeners) listener();
+		for (const listener of this.#listeners) listener(undefined);
+	}
+
+	/** After a change of one schedule, which costs the same whether there are ten others or ten thousand. */
+	#changed(row: ScheduleRow): ScheduleRecord {
+		const schedule = this.#record(row);
+		this.#schedules.set(row.scheduleId, row);
+		for (const listener of this.#listeners) listener({ scheduleId: row.scheduleId, schedule });
+		return schedule;
+	}
+
+	#removed(scheduleId: string): void {
+		this.#schedules.delete(scheduleId);
+		this.#nextDue.delete(scheduleId);
+		for (const listener of this.#listeners) listener({ scheduleId, schedule: undefined });
 	}
 
 	#read(): Map<string, ScheduleRow> {
@@ -69,8 +84,11 @@ export class Triggers {
 		const entry = registry.byId(row.function);
 		const now = environment.clock.now();
 		// What was decided, made or resumed by a clock that was ahead does not hold the schedule up until then.
-		const lastSlotAt = queue.lastSlot(row.id);
-		const decided = lastSlotAt !== undefined && lastSlotAt > now ? queue.lastSlot(row.id, now) : lastSlotAt;
+		const decidedUntilOf = (): number => {
+			const last = queue.lastSlot(row.id);
+			const decided = last !== undefined && last > now ? queue.lastSlot(row.id, now) : last;
+			return Math.max(decided ?? 0, Math.min(row.effectiveAt, now));
+		};
 		const nextDueOf = (): number | undefined => this.#nextDueOf(row);
 		return {
 			scheduleId: row.scheduleId,
@@ -83,12 +101,17 @@ export class Triggers {
 			overlap: row.overlap,
 			origin: row.origin,
 			paused: row.paused,
-			// Worked out when it is asked for: the cron source, which lists all at each change, never does.
+			// These are worked out when they are asked for: the cron source, which lists all at each deployment, does so
+			// only for the ones that it did not know.
 			get nextDueAt() {
 				return row.paused ? undefined : nextDueOf();
 			},
-			lastSlotAt,
-			decidedUntil: Math.max(decided ?? 0, Math.min(row.effectiveAt, now)),
+			get lastSlotAt() {
+				return queue.lastSlot(row.id);
+			},
+			get decidedUntil() {
+				return decidedUntilOf();
+			},
 			data: row.data,
 		};
 	}
@@ -124,19 +147,19 @@ export class Triggers {
 			},
 			environment.clock.now(),
 		);
-		this.schedulesChanged();
-		return this.#record(row);
+		return this.#changed(row);
 	}
 
 	remove(ref: string): void {
-		this.#deps.store.removeSchedule(this.#find(ref).scheduleId, this.#deps.environment.clock.now());
-		this.schedulesChanged();
+		const { scheduleId } = this.#find(ref);
+		this.#deps.store.removeSchedule(scheduleId, this.#deps.environment.clock.now());
+		this.#removed(scheduleId);
 	}
 
 	pause(ref: string, paused: boolean): ScheduleRecord {
-		const row = this.#deps.store.pauseSchedule(this.#find(ref).scheduleId, paused, this.#deps.environment.clock.now());
-		this.schedulesChanged();
-		return this.#record(row);
+		return this.#changed(
+			this.#deps.store.pauseSchedule(this.#find(ref).scheduleId, paused, this.#deps.environment.clock.now()),
+		);
 	}
 
 	/** By id, or by name where only one function has a schedule of that name. */

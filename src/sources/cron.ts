@@ -8,7 +8,7 @@
  *
  * Thousands of schedules are worked out in slices, so that nothing else waits for them.
  */
-import type { Engine, ScheduleRecord, Source } from "../core/contracts.ts";
+import type { Engine, ScheduleChange, ScheduleRecord, Source } from "../core/contracts.ts";
 import { nextDue, type CronSpec } from "../core/cron.ts";
 import type { Environment, Timer } from "../core/environment.ts";
 import { messageOf } from "../core/errors.ts";
@@ -25,7 +25,7 @@ const encoder = new TextEncoder();
 
 /** A schedule with the next slot that is not decided yet. */
 interface Armed {
-	readonly schedule: ScheduleRecord;
+	schedule: ScheduleRecord;
 	readonly spec: CronSpec;
 	next: number | undefined;
 	/** Not worked out yet: slots after this are to be looked for. */
@@ -60,7 +60,7 @@ class CronSource implements Source {
 	async start(engine: Engine): Promise<void> {
 		if (this.#engine !== undefined) return;
 		this.#engine = engine;
-		this.#unsubscribe = engine.onSchedulesChanged(() => this.#reload());
+		this.#unsubscribe = engine.onSchedulesChanged((change) => this.#changed(change));
 		this.#reload();
 		const { clock, logger } = this.#environment;
 		const ahead = [...this.#armed.values()].filter(
@@ -88,21 +88,41 @@ class CronSource implements Source {
 		if (engine === undefined) return;
 		if (!this.#isClockSet()) return this.#arm();
 		const armed = new Map<string, Armed>();
-		for (const schedule of engine.listSchedules()) {
-			if (schedule.paused) continue;
-			const known = this.#armed.get(schedule.scheduleId);
-			const spec = { expression: schedule.cron, timezone: schedule.timezone };
-			if (known !== undefined && known.spec.expression === spec.expression && known.spec.timezone === spec.timezone) {
-				armed.set(schedule.scheduleId, { ...known, schedule });
-			} else {
-				// What was missed while nobody looked is due now.
-				const after = schedule.decidedUntil;
-				armed.set(schedule.scheduleId, { schedule, spec, next: undefined, after, notBefore: 0 });
-			}
-		}
+		for (const schedule of engine.listSchedules())
+			if (!schedule.paused) armed.set(schedule.scheduleId, this.#take(schedule));
 		this.#armed = armed;
 		this.#waiting = [...armed.values()].filter(({ after }) => after !== undefined);
 		this.#workOut();
+	}
+
+	/** One is taken by itself: thousands that are put one after the other would be looked at thousands of times. */
+	#changed(change: ScheduleChange | undefined): void {
+		if (change === undefined) return this.#reload();
+		if (this.#engine === undefined) return;
+		// Without a time there are no next slots: all are worked out when there is one.
+		if (!this.#isClockSet()) return this.#arm();
+		const { scheduleId, schedule } = change;
+		if (schedule === undefined || schedule.paused) {
+			this.#armed.delete(scheduleId);
+			this.#waiting = this.#waiting.filter((armed) => armed.schedule.scheduleId !== scheduleId);
+			return this.#arm();
+		}
+		const armed = this.#take(schedule);
+		this.#armed.set(scheduleId, armed);
+		if (armed.after !== undefined && !this.#waiting.includes(armed)) this.#waiting.push(armed);
+		this.#workOut();
+	}
+
+	/** A known schedule keeps its place, unless its times are others now. */
+	#take(schedule: ScheduleRecord): Armed {
+		const known = this.#armed.get(schedule.scheduleId);
+		const spec = { expression: schedule.cron, timezone: schedule.timezone };
+		if (known?.spec.expression === spec.expression && known.spec.timezone === spec.timezone) {
+			known.schedule = schedule;
+			return known;
+		}
+		// What was missed while nobody looked is due now.
+		return { schedule, spec, next: undefined, after: schedule.decidedUntil, notBefore: 0 };
 	}
 
 	#workOut(): void {

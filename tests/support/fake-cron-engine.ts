@@ -2,7 +2,7 @@
  * The part of an Engine that the cron source asks, with the rule that holds it together: a slot is decided at most
  * once, and never before a later one. What a slot answers is the test's to say.
  */
-import type { Engine, ScheduleRecord, SlotDecision } from "../../src/core/contracts.ts";
+import type { Engine, ScheduleListener, ScheduleRecord, SlotDecision } from "../../src/core/contracts.ts";
 import type { InvokeRequest } from "../../src/core/request.ts";
 
 export interface Fired {
@@ -25,6 +25,10 @@ export interface FakeCronEngine {
 	decide: (scheduleId: string, slot: number) => SlotDecision | Promise<SlotDecision>;
 	put(schedule: Partial<ScheduleRecord> & { readonly scheduleId: string; readonly cron: string }): void;
 	remove(scheduleId: string): void;
+	/** Removes it and tells nobody, until `deployed`. */
+	withdraw(scheduleId: string): void;
+	/** Tells that any schedule may be another one now. */
+	deployed(): void;
 	slots(scheduleId: string): number[];
 }
 
@@ -38,7 +42,18 @@ export function fakeCronEngine(now: () => number): FakeCronEngine {
 		const last = newest(scheduleId);
 		return last >= slot && (last <= now() || decided.get(scheduleId)?.has(slot) === true);
 	};
-	const listeners = new Set<() => void>();
+	const asIs = (schedule: ScheduleRecord): ScheduleRecord => ({
+		...schedule,
+		lastSlotAt: newest(schedule.scheduleId) || undefined,
+		decidedUntil: Math.max(newest(schedule.scheduleId, now()), Math.min(schedule.decidedUntil, now())),
+	});
+	const listeners = new Set<ScheduleListener>();
+	const changed = (scheduleId: string): void => {
+		const schedule = schedules.get(scheduleId);
+		for (const listener of listeners) {
+			listener({ scheduleId, schedule: schedule === undefined ? undefined : asIs(schedule) });
+		}
+	};
 	const fake: FakeCronEngine = {
 		fired: [],
 		calls: 0,
@@ -47,13 +62,9 @@ export function fakeCronEngine(now: () => number): FakeCronEngine {
 		engine: {
 			listSchedules() {
 				fake.lists += 1;
-				return [...schedules.values()].map((schedule) => ({
-					...schedule,
-					lastSlotAt: newest(schedule.scheduleId) || undefined,
-					decidedUntil: Math.max(newest(schedule.scheduleId, now()), Math.min(schedule.decidedUntil, now())),
-				}));
+				return [...schedules.values()].map(asIs);
 			},
-			onSchedulesChanged(listener: () => void) {
+			onSchedulesChanged(listener: ScheduleListener) {
 				listeners.add(listener);
 				return () => listeners.delete(listener);
 			},
@@ -87,11 +98,17 @@ export function fakeCronEngine(now: () => number): FakeCronEngine {
 				...schedules.get(schedule.scheduleId),
 				...schedule,
 			});
-			for (const listener of listeners) listener();
+			changed(schedule.scheduleId);
 		},
 		remove(scheduleId) {
 			schedules.delete(scheduleId);
-			for (const listener of listeners) listener();
+			changed(scheduleId);
+		},
+		withdraw(scheduleId) {
+			schedules.delete(scheduleId);
+		},
+		deployed() {
+			for (const listener of listeners) listener(undefined);
 		},
 		slots: (scheduleId) => fake.fired.filter((each) => each.scheduleId === scheduleId).map((each) => each.slot),
 	};

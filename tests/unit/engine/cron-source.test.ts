@@ -317,6 +317,35 @@ test("10,000 schedules: a look at which none is due costs little, and a change o
 	assert.ok(change < 250, `${change.toFixed(1)} ms for one change`);
 });
 
+test("thousands that are put, paused and removed one after the other: each is taken by itself, all are listed once", async () => {
+	await using s = await scene();
+	const { lists } = s.fake;
+	for (let index = 0; index < 3_000; index += 1) s.fake.put({ scheduleId: `s${index}`, cron: "0 * * * *" });
+	for (let index = 0; index < 2_999; index += 2)
+		s.fake.put({ scheduleId: `s${index}`, cron: "0 * * * *", paused: true });
+	for (let index = 1; index < 2_999; index += 2) s.fake.remove(`s${index}`);
+	assert.equal(s.fake.lists, lists, "listed at the start only");
+	await s.clock.advance(HOUR);
+	assert.deepEqual(
+		s.fake.fired.map(({ scheduleId, slot }) => [scheduleId, slot]),
+		[["s2999", NOON + HOUR]],
+	);
+});
+
+test("a change of any schedule, as a deployment makes it: all are listed, each keeps its place", async () => {
+	await using s = await scene();
+	s.fake.put({ scheduleId: "kept", cron: "0 * * * *" });
+	s.fake.put({ scheduleId: "gone", cron: "0 * * * *" });
+	const { lists } = s.fake;
+	s.fake.withdraw("gone");
+	s.fake.deployed();
+	assert.equal(s.fake.lists, lists + 1);
+	await s.clock.advance(2 * HOUR);
+	assert.deepEqual(s.fake.slots("kept"), [NOON + HOUR, NOON + 2 * HOUR]);
+	assert.deepEqual(s.fake.slots("gone"), []);
+	assert.equal(s.fake.calls, 2);
+});
+
 test("10,000 schedules are worked out in slices: other work goes between, and what was missed fires all the same", async (t) => {
 	const clock = createFakeClock(NOON);
 	const environment: Environment = { clock, random: { next: () => 0 }, probe: silentProbe, logger: silentLogger };

@@ -11,11 +11,31 @@ const HOUR = 3_600_000;
 function scene(rows: Record<string, unknown>[]) {
 	const clock = createFakeClock(NOON);
 	const environment: Environment = { clock, random: { next: () => 0 }, probe: silentProbe, logger: silentLogger };
-	const registry = { byId: () => ({ functionId: "fn_1", name: "f" }) };
-	const store = { listSchedules: () => rows.map((row) => ({ ...row })) };
-	const queue = { lastSlot: () => undefined };
+	const entry = { id: 1, functionId: "fn_1", name: "f" };
+	const registry = { byId: () => entry, resolve: () => entry };
+	const asked = { lists: 0, slots: 0 };
+	const rowOf = (scheduleId: string) => rows.find((row) => row["scheduleId"] === scheduleId);
+	const store = {
+		listSchedules() {
+			asked.lists += 1;
+			return rows.map((row) => ({ ...row }));
+		},
+		putSchedule(_fn: number, { name, cron }: { name: string; cron: string }) {
+			const put = { ...row(rows.length, cron), name };
+			rows.push(put);
+			return put;
+		},
+		pauseSchedule: (scheduleId: string, paused: boolean) => ({ ...rowOf(scheduleId), paused }),
+		removeSchedule: () => undefined,
+	};
+	const queue = {
+		lastSlot() {
+			asked.slots += 1;
+			return undefined;
+		},
+	};
 	const triggers = new Triggers({ environment, registry, store, queue } as unknown as TriggersDeps);
-	return { clock, triggers };
+	return { clock, triggers, asked };
 }
 
 function row(index: number, cron: string): Record<string, unknown> {
@@ -65,4 +85,25 @@ test("a change of one schedule does not work out the next time of thousands", ()
 	triggers.schedulesChanged();
 	const second = timed();
 	assert.ok(second < first / 5, `first ${first.toFixed(0)} ms, after a change ${second.toFixed(0)} ms`);
+});
+
+test("one schedule that is put, paused or removed: the listener gets it, and no other is read", () => {
+	const rows = Array.from({ length: 50 }, (_, index) => row(index, "0 * * * *"));
+	const { triggers, asked } = scene(rows);
+	const told: unknown[] = [];
+	triggers.onSchedulesChanged((change) =>
+		told.push([change?.scheduleId, change?.schedule?.cron, change?.schedule?.paused]),
+	);
+	const before = { ...asked };
+	const { scheduleId } = triggers.put({ function: "f", cron: "30 * * * *", name: "half" });
+	triggers.pause(scheduleId, true);
+	triggers.remove(scheduleId);
+	assert.deepEqual(told, [
+		["sch_50", "30 * * * *", false],
+		["sch_50", "30 * * * *", true],
+		["sch_50", undefined, undefined],
+	]);
+	assert.deepEqual(asked, before);
+	assert.equal(triggers.list(undefined).length, 50);
+	assert.throws(() => triggers.pause(scheduleId, false), { code: "SCHEDULE_NOT_FOUND" });
 });
