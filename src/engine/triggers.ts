@@ -74,9 +74,13 @@ export class Triggers {
 	}
 
 	list(entry: FunctionEntry | undefined): ScheduleRecord[] {
-		return [...this.#schedules.values()]
-			.filter((row) => entry === undefined || row.function === entry.id)
-			.map((row) => this.#record(row));
+		return (
+			[...this.#schedules.values()]
+				.filter((row) => entry === undefined || row.function === entry.id)
+				// As after a restart, also where one that was removed has come back.
+				.sort((a, b) => a.id - b.id)
+				.map((row) => this.#record(row))
+		);
 	}
 
 	#record(row: ScheduleRow): ScheduleRecord {
@@ -84,11 +88,8 @@ export class Triggers {
 		const entry = registry.byId(row.function);
 		const now = environment.clock.now();
 		// What was decided, made or resumed by a clock that was ahead does not hold the schedule up until then.
-		const decidedUntilOf = (): number => {
-			const last = queue.lastSlot(row.id);
-			const decided = last !== undefined && last > now ? queue.lastSlot(row.id, now) : last;
-			return Math.max(decided ?? 0, Math.min(row.effectiveAt, now));
-		};
+		const lastSlotAt = queue.lastSlot(row.id);
+		const decided = lastSlotAt !== undefined && lastSlotAt > now ? queue.lastSlot(row.id, now) : lastSlotAt;
 		const nextDueOf = (): number | undefined => this.#nextDueOf(row);
 		return {
 			scheduleId: row.scheduleId,
@@ -101,17 +102,12 @@ export class Triggers {
 			overlap: row.overlap,
 			origin: row.origin,
 			paused: row.paused,
-			// These are worked out when they are asked for: the cron source, which lists all at each deployment, does so
-			// only for the ones that it did not know.
+			// Worked out when it is asked for: the cron source, which lists all at each deployment, never does.
 			get nextDueAt() {
 				return row.paused ? undefined : nextDueOf();
 			},
-			get lastSlotAt() {
-				return queue.lastSlot(row.id);
-			},
-			get decidedUntil() {
-				return decidedUntilOf();
-			},
+			lastSlotAt,
+			decidedUntil: Math.max(decided ?? 0, Math.min(row.effectiveAt, now)),
 			data: row.data,
 		};
 	}

@@ -97,10 +97,9 @@ class CronSource implements Source {
 
 	/** One is taken by itself: thousands that are put one after the other would be looked at thousands of times. */
 	#changed(change: ScheduleChange | undefined): void {
-		if (change === undefined) return this.#reload();
+		// While the clock is not set nothing is worked out; whoever notices first that it is works all out.
+		if (change === undefined || this.#clockIsUnset || !this.#isClockSet()) return this.#reload();
 		if (this.#engine === undefined) return;
-		// Without a time there are no next slots: all are worked out when there is one.
-		if (!this.#isClockSet()) return this.#arm();
 		const { scheduleId, schedule } = change;
 		if (schedule === undefined || schedule.paused) {
 			this.#armed.delete(scheduleId);

@@ -464,7 +464,7 @@ export class Clients {
 		if (there === undefined || !there.ready) return;
 		const { engine } = there;
 		const picked = chance.pick(plan.functions);
-		const what = chance.weighted({ pause: 3, limit: 4, reschedule: 6, put: 4 });
+		const what = chance.weighted({ pause: 3, limit: 4, reschedule: 6, put: 4, relist: 2 });
 		try {
 			switch (what) {
 				case "pause": {
@@ -486,6 +486,11 @@ export class Clients {
 					coverage.fault("schedule:changed");
 					const { scheduleId, paused } = chance.pick(schedules);
 					engine.pauseSchedule(scheduleId, !paused && chance.oneIn(3));
+					break;
+				}
+				// What an activation does: all schedules are read anew.
+				case "relist": {
+					there.parts?.triggers.schedulesChanged();
 					break;
 				}
 				case "put": {

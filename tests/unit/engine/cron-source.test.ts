@@ -217,6 +217,23 @@ test("a clock that is not set decides nothing and says so once; set, it goes on 
 	assert.deepEqual(s.fake.slots("later"), slots);
 });
 
+test("a clock that is set just before a schedule changes: all others fire as well", async () => {
+	for (const change of ["put", "pause", "remove"] as const) {
+		await using s = await scene();
+		const set = s.clock.now();
+		s.fake.put({ scheduleId: "a", cron: "0 * * * *" });
+		s.fake.put({ scheduleId: "b", cron: "30 * * * *" });
+		s.clock.jumpWall(-set);
+		await s.restart(MINUTE);
+		s.clock.jumpWall(set);
+		if (change === "remove") s.fake.remove("b");
+		else s.fake.put({ scheduleId: "b", cron: "45 * * * *", paused: change === "pause" });
+		await s.clock.advance(HOUR);
+		assert.deepEqual(s.fake.slots("a"), [NOON + HOUR], change);
+		assert.equal(s.fake.slots("b").length, change === "put" ? 1 : 0, change);
+	}
+});
+
 test("a schedule that throws does not stop the others, and is tried again at a measured pace", async () => {
 	await using s = await scene();
 	let refuse = true;
@@ -260,11 +277,14 @@ test("a change while a slot is being decided makes it fire once", async () => {
 	await s.clock.advance(10 * MINUTE);
 	assert.ok(decided !== undefined);
 	s.fake.put({ scheduleId: "b", cron: "0 0 1 1 *" });
+	s.fake.put({ scheduleId: "a", cron: "*/10 * * * *", misfire: "all" });
+	s.fake.deployed();
 	await s.clock.advance(2_000);
 	decided();
 	s.fake.decide = () => "fired";
 	await s.clock.advance(2_000);
 	assert.deepEqual(s.fake.slots("a"), [NOON + 10 * MINUTE]);
+	assert.equal(s.fake.calls, 1, "asked for once");
 	await s.clock.advance(10 * MINUTE);
 	assert.deepEqual(s.fake.slots("a"), [NOON + 10 * MINUTE, NOON + 20 * MINUTE]);
 });
@@ -309,12 +329,14 @@ test("10,000 schedules: a look at which none is due costs little, and a change o
 	};
 	const looks = await timed(() => s.clock.advance(20_000));
 	const change = await timed(() => s.fake.put({ scheduleId: "one", cron: "* * * * *" }));
+	const deployment = await timed(() => s.fake.deployed());
 	const hour = await timed(() => s.clock.advance(HOUR));
 	t.diagnostic(
-		`10,000 schedules: 20 looks ${looks.toFixed(1)} ms, one change ${change.toFixed(1)} ms, one hour with ${s.fake.fired.length} slots ${hour.toFixed(0)} ms`,
+		`10,000 schedules: 20 looks ${looks.toFixed(1)} ms, one change ${change.toFixed(1)} ms, a deployment ${deployment.toFixed(1)} ms, one hour with ${s.fake.fired.length} slots ${hour.toFixed(0)} ms`,
 	);
 	assert.ok(looks / 20 < 20, `${(looks / 20).toFixed(1)} ms a look`);
 	assert.ok(change < 250, `${change.toFixed(1)} ms for one change`);
+	assert.ok(deployment < 250, `${deployment.toFixed(1)} ms for a deployment`);
 });
 
 test("thousands that are put, paused and removed one after the other: each is taken by itself, all are listed once", async () => {

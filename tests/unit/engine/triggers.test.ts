@@ -21,8 +21,9 @@ function scene(rows: Record<string, unknown>[]) {
 			return rows.map((row) => ({ ...row }));
 		},
 		putSchedule(_fn: number, { name, cron }: { name: string; cron: string }) {
-			const put = { ...row(rows.length, cron), name };
-			rows.push(put);
+			const known = rows.findIndex((each) => each["name"] === name);
+			const put = { ...row(known < 0 ? rows.length : known, cron), name };
+			rows[known < 0 ? rows.length : known] = put;
 			return put;
 		},
 		pauseSchedule: (scheduleId: string, paused: boolean) => ({ ...rowOf(scheduleId), paused }),
@@ -103,7 +104,24 @@ test("one schedule that is put, paused or removed: the listener gets it, and no 
 		["sch_50", "30 * * * *", true],
 		["sch_50", undefined, undefined],
 	]);
-	assert.deepEqual(asked, before);
+	assert.deepEqual(asked, { ...before, slots: before.slots + 2 }, "its own last slot, twice");
 	assert.equal(triggers.list(undefined).length, 50);
 	assert.throws(() => triggers.pause(scheduleId, false), { code: "SCHEDULE_NOT_FOUND" });
+});
+
+test("the next due time is that of the new expression, and the list has the order of a restart", () => {
+	const { triggers } = scene([row(0, "0 * * * *"), row(1, "0 * * * *")]);
+	const listed = (): unknown[] => triggers.list(undefined).map(({ name, nextDueAt }) => [name, nextDueAt]);
+	assert.deepEqual(listed(), [
+		["s0", NOON + HOUR],
+		["s1", NOON + HOUR],
+	]);
+	triggers.remove("sch_0");
+	assert.deepEqual(listed(), [["s1", NOON + HOUR]]);
+	triggers.put({ function: "f", cron: "30 * * * *", name: "s0" });
+	triggers.put({ function: "f", cron: "45 * * * *", name: "s1" });
+	assert.deepEqual(listed(), [
+		["s0", NOON + HOUR / 2],
+		["s1", NOON + (HOUR * 3) / 4],
+	]);
 });
