@@ -1,6 +1,6 @@
 /**
- * What a worker prints to its stdout and stderr pipes, as lines. Pipes are always read, so that a flood never
- * blocks the worker; memory stays bounded: lines are cut at 16 KiB, and what is over the pace is counted and dropped.
+ * What a worker prints to its stdout and stderr pipes, as lines. Pipes are always read on, so that a flood slows the
+ * worker and never blocks it; memory stays bounded: lines are cut at 16 KiB, and what is over the pace is counted and dropped.
  */
 import type { Clock } from "../core/environment.ts";
 import { LIMITS } from "../core/limits.ts";
@@ -29,26 +29,30 @@ export class OutputReader {
 		this.#filledAt = clock.monotonic();
 	}
 
-	push(chunk: Uint8Array): void {
+	/** False where nothing of it was kept: it came too fast, or is the rest of a line that was cut. */
+	push(chunk: Uint8Array): boolean {
 		const now = this.#clock.monotonic();
 		this.#left = Math.min(LIMITS.logBytesPerAttemptMax, this.#left + (now - this.#filledAt) * REFILL_BYTES_PER_MS);
 		this.#filledAt = now;
 		if (this.#left < LIMITS.logLineBytesMax) {
 			this.#dropped += chunk.byteLength + this.#bytes;
 			this.#clear();
-			return;
+			return false;
 		}
 		this.#reportDropped();
 		const buffer = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
 		let at = 0;
+		let kept = false;
 		while (at < buffer.byteLength && this.#left > 0) {
 			const end = buffer.indexOf(LINE_FEED, at);
-			this.#take(buffer.subarray(at, end < 0 ? buffer.byteLength : end));
-			if (end < 0) return;
+			if (this.#take(buffer.subarray(at, end < 0 ? buffer.byteLength : end))) kept = true;
+			if (end < 0) return kept;
 			this.#endLine();
+			kept = true;
 			at = end + 1;
 		}
 		this.#dropped += buffer.byteLength - at;
+		return kept;
 	}
 
 	/** The stream is over: what was not ended by a line feed is a line too. */
@@ -57,14 +61,16 @@ export class OutputReader {
 		this.#reportDropped();
 	}
 
-	#take(part: Buffer): void {
-		if (this.#skipping || part.byteLength === 0) return;
+	/** False where all of it is skipped. */
+	#take(part: Buffer): boolean {
+		if (this.#skipping || part.byteLength === 0) return false;
 		const room = CUT_LINE_BYTES - this.#bytes;
 		this.#parts.push(part.byteLength > room ? part.subarray(0, room) : part);
 		this.#bytes += Math.min(part.byteLength, room);
-		if (part.byteLength <= room) return;
+		if (part.byteLength <= room) return true;
 		this.#post(CUT_MARK);
 		this.#skipping = true;
+		return true;
 	}
 
 	#endLine(): void {

@@ -48,3 +48,17 @@ test("a flood is dropped and counted, and later lines come through again", async
 	assert.match(lines.at(-2) ?? "", /^\d{8} bytes of output were dropped/);
 	assert.equal(lines.at(-1), "after");
 });
+
+test("tells of each chunk whether anything of it was kept: its pipe rests after one of which nothing was", async () => {
+	const { reader, clock } = read();
+	const large = Buffer.alloc(65_536, "x");
+	assert.equal(reader.push(Buffer.from("begun")), true);
+	assert.equal(reader.push(large), true, "up to the cut");
+	assert.equal(reader.push(large), false, "the rest of a line that was cut");
+	assert.equal(reader.push(Buffer.concat([large, Buffer.from("\n")])), true, "its end");
+	const lines = Buffer.from("a line\n".repeat(9_000));
+	let pushed = 0;
+	while (reader.push(lines)) assert.ok((pushed += 1) < 1_000, "it comes too fast at some time");
+	await clock.advance(1_000);
+	assert.equal(reader.push(lines), true);
+});
