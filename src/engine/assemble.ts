@@ -104,6 +104,7 @@ export function assemble(deps: AssembleDeps): Parts {
 			telemetry.endedInvocation(registry.byId(end.lane.id).name, end);
 			waiters.ended(end);
 		},
+		awaited: (end) => waiters.has(end.invocationId),
 		retryOf: (_lane, version) => registry.versionById(version).spec.config.retry,
 		freeBallast: () => folder.ballast.free(),
 		spaceLow: () => folder.keeper.spaceLow || folder.ballast.givenUp,

@@ -30,6 +30,10 @@ export class Waiters {
 		};
 	}
 
+	has(invocationId: string): boolean {
+		return this.#byId.has(invocationId);
+	}
+
 	ended(end: Ended): void {
 		const set = this.#byId.get(end.invocationId);
 		if (set === undefined) return;

@@ -57,6 +57,8 @@ export interface GroupCommitDeps {
 	readonly claimed: (claims: readonly Claim[]) => void;
 	/** On disk: the world may see it. */
 	readonly ended: (end: EndedInvocation) => void;
+	/** Whether anybody waits for it. */
+	readonly awaited: (end: EndedInvocation) => boolean;
 	/** The highest seq given out; between transactions. */
 	readonly lastSeq: () => number;
 	/** Disk full: makes room for what must be recorded. Returns false where there was nothing left to free. */
@@ -115,7 +117,9 @@ export class GroupCommit {
 		this.#savepoint = db.prepare("SAVEPOINT item");
 		this.#releaseSavepoint = db.prepare("RELEASE item");
 		this.#rollbackSavepoint = db.prepare("ROLLBACK TO item");
-		this.#untold = new Acknowledger(deps.disk, (error, untold) => this.#break([], mapStoreError(error), untold));
+		this.#untold = new Acknowledger(deps.disk, deps.environment.clock, (error, untold) =>
+			this.#break([], mapStoreError(error), untold),
+		);
 		this.#count = new CommitCount(db);
 	}
 
@@ -207,8 +211,15 @@ export class GroupCommit {
 		refused: readonly (readonly [Item, EngineError])[],
 	): Commit {
 		const level = { commits: this.#count.value, seq: this.#deps.lastSeq() };
+		let answers = 0;
+		for (const { settles } of written) if (!settles) answers += 1;
+		let awaited = 0;
+		for (const end of batch.ends) if (this.#deps.awaited(end)) awaited += 1;
 		return {
 			at: batch.now,
+			items: written.length,
+			// A caller that waits for its end is answered by that; until then its claim is what comes back.
+			lets: Math.max(answers, batch.claims.length) + awaited,
 			told: () => {
 				this.#level = level;
 				for (const item of written) this.#tell(() => item.committed());
@@ -369,6 +380,7 @@ export class GroupCommit {
 			this.#untold.finish();
 			if (this.#blockedTimer !== undefined) break;
 		}
+		this.#untold.finish();
 		this.#refuseOthers(locked());
 	}
 

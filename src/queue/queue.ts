@@ -42,6 +42,8 @@ export interface QueueDeps {
 	readonly claimed: (claims: readonly Claim[]) => void;
 	/** Committed ends: tell waiters. */
 	readonly ended: (end: EndedInvocation) => void;
+	/** Whether anybody waits for it; by default somebody does. */
+	readonly awaited?: (end: EndedInvocation) => boolean;
 	/** Retry policy of a version, also of one that is not active any more. */
 	readonly retryOf: (lane: number, version: number) => ResolvedConfig["retry"];
 	readonly freeBallast: () => boolean;
@@ -101,6 +103,7 @@ export class Queue {
 			},
 			claimed: deps.claimed,
 			ended: deps.ended,
+			awaited: deps.awaited ?? (() => true),
 			lastSeq: () => this.#enqueuer.lastSeq,
 			freeBallast: deps.freeBallast,
 			broken: deps.broken,

@@ -15,6 +15,8 @@ import { SyncPace } from "./sync-pace.ts";
 export interface WalSync {
 	/** The disk is so fast that to wait for it in place costs less than not to. */
 	readonly quick: boolean;
+	/** How long a sync that `start` begins may be put off, so that it takes more along; 0: not at all. */
+	readonly gatherMs: number;
 	/** Blocks until every commit so far is on disk. Throws what the disk says; then nobody knows what is on it. */
 	now(): void;
 	/** Calls back, in a later turn, when every commit made before this call is on disk. */
@@ -33,8 +35,11 @@ export function openWalSync(path: string, clock: Pick<Clock, "monotonic">): WalS
 		get quick() {
 			return pace.quick;
 		},
+		get gatherMs() {
+			return pace.gatherMs;
+		},
 		now: () => pace.time(() => fdatasyncSync(inPlace)),
-		start: (done) => fdatasync(inBackground, done),
+		start: (done) => pace.timeThread((synced) => fdatasync(inBackground, synced), done),
 		close() {
 			closeSync(inPlace);
 			closeSync(inBackground);
@@ -45,6 +50,7 @@ export function openWalSync(path: string, clock: Pick<Clock, "monotonic">): WalS
 /** For `durability: "process"`: the kernel has it, which outlives this process. */
 export const noSync: WalSync = {
 	quick: true,
+	gatherMs: 0,
 	now: () => undefined,
 	start: (done) => done(null),
 	close: () => undefined,

@@ -230,6 +230,7 @@ export class Disk {
 			get quick() {
 				return quick;
 			},
+			gatherMs: this.#chance.between(0, 4),
 			now: () => {
 				if (this.#chance.oneIn(200)) quick = !quick;
 				if (fails()) throw failedSync();

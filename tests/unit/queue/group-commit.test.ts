@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EngineError } from "../../../src/core/errors.ts";
 import type { Outcome } from "../../../src/core/invocation.ts";
+import type { Disk } from "../../../src/queue/acknowledge.ts";
 import { failStatement, fillDisk, OK, otherProgram, queueOnFile, THROWN } from "../../support/queue-on-file.ts";
 
 const FULL_BODY = new Uint8Array(3_000_000).fill(1);
@@ -463,7 +464,9 @@ test("the level for the high-water mark is that of the newest commit on disk, an
 	let inPlace = 0;
 	using q = queueOnFile({
 		lanes: [{}],
-		deps: { disk: { quick: false, now: () => void (inPlace += 1), start: (done) => void syncs.push(done) } },
+		deps: {
+			disk: { quick: false, gatherMs: 0, now: () => void (inPlace += 1), start: (done) => void syncs.push(done) },
+		},
 	});
 	const before = q.queue.level;
 	q.accept(q.submission(0), q.submission(0), q.submission(0));
@@ -473,4 +476,39 @@ test("the level for the high-water mark is that of the newest commit on disk, an
 	assert.equal(inPlace, 0, "a slow disk must not hold up the loop for a look");
 	syncs[0]?.(null);
 	assert.deepEqual(q.queue.level, { commits: before.commits + 1, seq: before.seq + 3 });
+});
+
+test("a slow disk: a sync waits for what callers and workers may send next, an end that nobody waits for is none of it", () => {
+	const awaited = new Set<string>();
+	const syncs: ((error: Error | null) => void)[] = [];
+	const disk: Disk = { quick: false, gatherMs: 4, now: () => undefined, start: (done) => void syncs.push(done) };
+	const synced = (): void => syncs.pop()?.(null);
+	using q = queueOnFile({ lanes: [{}], deps: { disk, awaited: (end) => awaited.has(end.invocationId) } });
+	q.accept(q.submission(0), q.submission(0));
+	synced();
+	const [first, second] = q.sent;
+	assert.ok(first !== undefined && second !== undefined);
+	awaited.add(first.invocationId);
+	q.settle(first);
+	q.turn();
+	assert.equal(syncs.length, 0, "the other worker's answer may come");
+	q.settle(second);
+	q.turn();
+	assert.equal(syncs.length, 1, "both are there");
+	synced();
+	q.accept(q.submission(0));
+	assert.equal(syncs.length, 1, "one caller waited, and asked again");
+	synced();
+	const third = q.sent[2];
+	assert.ok(third !== undefined);
+	q.settle(third);
+	q.turn();
+	synced();
+	const before = q.clock.pending;
+	q.accept(q.submission(0));
+	assert.equal(syncs.length, 1, "nobody waited for the third");
+	synced();
+	assert.equal(q.clock.pending, before + 1);
+	q.queue.close();
+	assert.equal(q.clock.pending, before, "a closed queue leaves no timer");
 });

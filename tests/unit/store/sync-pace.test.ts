@@ -8,6 +8,20 @@ class Disk {
 	syncMs = 0.3;
 	readonly pace = new SyncPace({ monotonic: () => this.nowMs });
 
+	syncByThread(times: number): void {
+		for (let i = 0; i < times; i += 1) {
+			let done = false;
+			this.pace.timeThread(
+				(synced) => {
+					this.nowMs += this.syncMs;
+					synced(null);
+				},
+				(error) => (done = error === null),
+			);
+			assert.ok(done);
+		}
+	}
+
 	sync(times = 1): void {
 		for (let i = 0; i < times; i += 1) this.pace.time(() => (this.nowMs += this.syncMs));
 	}
@@ -61,4 +75,19 @@ test("it is quick again after some tries were", () => {
 	assert.ok(tries > 1 && tries < 30, `${tries} tries`);
 	disk.sync(50);
 	assert.ok(disk.pace.quick);
+});
+
+test("a sync may be put off for two fifths of what one takes, in whole milliseconds, under 7", () => {
+	for (const [syncMs, gatherMs] of [
+		[0.3, 0],
+		[2.4, 0],
+		[5.3, 2],
+		[11, 4],
+		[500, 6],
+	] as const) {
+		const disk = new Disk();
+		disk.syncMs = syncMs;
+		disk.syncByThread(200);
+		assert.equal(disk.pace.gatherMs, gatherMs, `${syncMs} ms`);
+	}
 });
