@@ -108,6 +108,17 @@ function found(lines: readonly Line[], world: Partial<WorldLine> = {}): Invarian
 	return [...new Set(verdict.findings.map(({ invariant }) => invariant))];
 }
 
+test("one that starts late because its first attempt died before anybody saw it is in no wrong order", () => {
+	const attempts = ["daemon_died", "succeeded"].map((outcome, index) => ({ attempt: index + 1, outcome }));
+	const [first, second] = [row("a", { function: "single", attempt: 2, attempts }), row("b", { function: "single" })];
+	const sent = ["a", "b"].flatMap((name) => [invoke(name, { function: "single" }), ok(name)]);
+	const starts = ["b", "a"].flatMap((name) => {
+		const attempt = name === "a" ? 2 : 1;
+		return [ran("start", name, { attempt }), ran("finish", name, { attempt })];
+	});
+	assert.deepEqual(check([HEADER, ...sent, ...starts, first, second, WORLD]).findings, []);
+});
+
 test("a history in which all went well has no findings, and neither has one with deaths in it", () => {
 	const lines: Line[] = [
 		...good("a"),

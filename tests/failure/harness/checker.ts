@@ -296,13 +296,17 @@ function lanesKeepTheirLimit({ byId, ran, header }: Seen, tell: Tell): void {
 	}
 }
 
-/** I6, seen from outside where the lane runs one at a time: the first start of each, by key. */
+/**
+ * I6, seen from outside where the lane runs one at a time: the first start of each, by key. One whose first attempt ended
+ * before its function had noted it (its worker was killed) started at a time that nobody knows.
+ */
 function startsAreInOrder({ byId, ran, header }: Seen, tell: Tell): void {
 	const started = new Set<string>();
 	const last = new Map<string, RowLine>();
-	for (const { what, id } of ran) {
+	for (const { what, id, attempt } of ran) {
 		if (what !== "start" || started.has(id)) continue;
 		started.add(id);
+		if (attempt !== 1) continue;
 		const row = byId.get(id);
 		if (row === undefined || header.functions[row.function]?.limit !== 1) continue;
 		const lane = `${row.function} ${row.laneKey}`;
