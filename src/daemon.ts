@@ -5,6 +5,7 @@
  * Exit codes: 0 after a drain, that of the error where it cannot start or fails later, 78 for bad configuration.
  */
 import { existsSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
 import { resolveSettings, type Settings } from "./config.ts";
 import type { Logger } from "./core/environment.ts";
 import { EngineError, EXIT, messageOf } from "./core/errors.ts";
@@ -21,6 +22,13 @@ import {
 import { failureOf, renderFailure } from "./sources/cli-errors.ts";
 import type { ServeFlags } from "./sources/cli-flags.ts";
 import { terminalLogger } from "./terminal-logger.ts";
+
+/**
+ * How far V8 lets the heap grow beyond what is in use, before it collects all of it. By default several times, and it gives
+ * little back: a million invocations queued in batches left the daemon at 324 MB, of which the heap was 179 and used 42.
+ * With this 223 MB; throughput at 100 callers is the same (19,166/s beside 18,710 without, eight turns each).
+ */
+const HEAP_GROWING_PERCENT = 25;
 
 export async function serve(flags: ServeFlags, host: ProcessHost): Promise<number> {
 	const from = host.clock.monotonic();
@@ -103,6 +111,8 @@ async function withSettings(
 }
 
 function assemble(settings: Settings, logger: Logger): { engine: EngineHandle; http: HttpSource | undefined } {
+	// The process is the daemon's own here; an application that uses the library keeps its heap as it wants it.
+	setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`);
 	const environment = systemEnvironment(logger);
 	const { http: at } = settings;
 	const http = at === undefined ? undefined : httpSource({ environment, ...at });
