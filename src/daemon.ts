@@ -26,7 +26,7 @@ import { terminalLogger } from "./terminal-logger.ts";
 /**
  * How far V8 lets the heap grow beyond what is in use, before it collects all of it. By default several times, and it gives
  * little back: a million invocations queued in batches left the daemon at 324 MB, of which the heap was 179 and used 42.
- * With this 223 MB; throughput at 100 callers is the same (19,166/s beside 18,710 without, eight turns each).
+ * With this 223 to 255 MB; throughput at 100 callers is the same (19,166/s beside 18,710 without, eight turns each).
  */
 const HEAP_GROWING_PERCENT = 25;
 
