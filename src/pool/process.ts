@@ -21,10 +21,11 @@ const RUN_OUTPUT_BYTES_MAX = 1024 * 1024;
 /** How often a `bun` that runs once is weighed: one that imports a huge file grows by about 1 GB a second. */
 const MEMORY_LOOK_MS = 100;
 /**
- * How long a pipe rests after a chunk (64 KiB) of which nothing was kept. Without a rest floods were read at up to 0.9 GB/s,
- * and left up to 145 MB of garbage that was not collected yet.
+ * How long a pipe rests after so many bytes of chunks of which nothing was kept: at most 64 MB/s are read. Without a rest it was
+ * up to 0.9 GB/s, which left up to 145 MB of garbage that was not collected yet. Counted in bytes, because a chunk may have one.
  */
 const FLOOD_REST_MS = 1;
+const FLOOD_BYTES = 65_536;
 /** Of the daemon's own environment only these pass on. */
 const INHERITED = ["PATH", "HOME", "TZ", "LANG"] as const;
 /** Of −1000 to 1000; more is ended sooner. */
@@ -57,7 +58,7 @@ export interface WorkerProcess {
 export interface WorkerProcessEvents {
 	/** Bytes of the channel. */
 	data(chunk: Uint8Array): void;
-	/** Returns false where it was more than is kept: then the pipe rests a little. */
+	/** Returns false where nothing of it was kept: a pipe with much of that rests at times. */
 	output(stream: "stdout" | "stderr", chunk: Uint8Array): boolean;
 	/** The channel closed; the process may still live. */
 	channelClosed(): void;
@@ -149,6 +150,7 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 		let failure: string | undefined;
 		let lingering: Timer | undefined;
 		let over = false;
+		let exited = false;
 
 		const finish = (code: number | null, signal: string | null): void => {
 			if (over) return;
@@ -163,8 +165,13 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 			["stdout", stdout],
 			["stderr", stderr],
 		] as const) {
+			let unkept = 0;
 			stream.on("data", (chunk: Uint8Array) => {
-				if (events.output(name, chunk)) return;
+				// What is left after the exit is little, and its end is waited for.
+				if (events.output(name, chunk) || exited) return;
+				unkept += chunk.byteLength;
+				if (unkept < FLOOD_BYTES) return;
+				unkept = 0;
 				stream.pause();
 				options.clock.setTimer(FLOOD_REST_MS, () => stream.resume());
 			});
@@ -176,6 +183,7 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 			if (child.pid === undefined) finish(null, null);
 		});
 		child.on("exit", () => {
+			exited = true;
 			// What it started in its group goes with it, and cannot hold the pipes open.
 			killGroup(child);
 			lingering = options.clock.setTimer(PIPES_AFTER_EXIT_MS, () => {

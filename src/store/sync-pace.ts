@@ -26,7 +26,7 @@ const GATHER_SHARE = 2 / 5;
 export class SyncPace {
 	readonly #clock: Pick<Clock, "monotonic">;
 	#meanMs = 0;
-	/** Of those by a thread, which are most of a slow disk's. */
+	/** Of those by a thread, which are most of a slow disk's; with what the loop did before it looked. */
 	#threadMeanMs = 0;
 	#tryAt = 0;
 
