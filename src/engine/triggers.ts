@@ -34,7 +34,7 @@ export class Triggers {
 	readonly #listeners = new Set<ScheduleListener>();
 	/** Live schedules by id, as the store has them. */
 	#schedules = new Map<string, ScheduleRow>();
-	/** By schedule id: what was computed at `from`, until it is due. cron-parser takes 0.2 ms, and each change lists all. */
+	/** By schedule id: what was computed at `from`, until it is due. cron-parser takes 0.2 ms, and a list may have thousands. */
 	readonly #nextDue = new Map<string, { readonly spec: CronSpec; readonly from: number; readonly at: number }>();
 	#translate: EventTranslator | undefined;
 

@@ -30,7 +30,7 @@ export interface Commit {
 	/** What is written in it. */
 	readonly items: number;
 	/** How many are told who may have something new soon: callers that get their answer, workers that get a claim. */
-	readonly lets: number;
+	lets(): number;
 	told(): void;
 	failed(error: EngineError): void;
 }
@@ -129,7 +129,7 @@ export class Acknowledger {
 	#isWorthWaiting(commits: readonly Commit[]): boolean {
 		this.#came = 0;
 		this.#letOut = 0;
-		for (const { lets } of commits) this.#letOut += lets;
+		for (const commit of commits) this.#letOut += commit.lets();
 		if (this.#letOut === 0 || this.#letOut > this.#disk.gatherMs * ITEMS_PER_MS) return false;
 		if (this.#hasty === 0) return true;
 		this.#hasty -= 1;

@@ -79,7 +79,7 @@ function rig(): Rig {
 			made.acknowledger.add({
 				at,
 				items: 1,
-				lets,
+				lets: () => lets,
 				told() {
 					assert.ok(number <= disk.onDisk, `commit ${number} is told, ${disk.onDisk} are on disk`);
 					made.told.push(number);
