@@ -88,7 +88,12 @@ const broken: Record<string, (this: unknown) => unknown> = {
 	nothing: () => undefined,
 };
 
+/**
+ * One at a time: the one before may still be there, where the timer of `/spoil-later` rang after its `/restore`. Without its
+ * `then` and its `constructor` no Promise can be awaited.
+ */
 function spoil(target: Target, how: string): void {
+	restore();
 	const value = broken[how];
 	const { before, holder, key } = target;
 	spoiled = target;
