@@ -93,8 +93,13 @@ export class GroupCommit {
 	readonly #releaseSavepoint: Statement;
 	readonly #rollbackSavepoint: Statement;
 	readonly #untold: Acknowledger;
-	/** Written by each transaction, so that one that is lost later shows. */
+	/**
+	 * Written by each transaction that accepts nothing, so that one that is lost later shows; what accepts shows by its seq, and
+	 * is spared the page.
+	 */
 	readonly #count: CommitCount;
+	/** The highest that was given out by what is committed. */
+	#seq = 0;
 	#level: QueueLevel = { commits: 0, seq: 0 };
 	#settles: Item[] = [];
 	#others: Item[] = [];
@@ -164,7 +169,7 @@ export class GroupCommit {
 	}
 
 	#run(items: readonly Item[], mode: Mode): void {
-		const { environment, claim, claimable, count } = this.#deps;
+		const { environment, claim, claimable, count, lastSeq } = this.#deps;
 		const batch = new OpenBatch(environment.clock.now());
 		const written: Item[] = [];
 		const refused: [Item, EngineError][] = [];
@@ -183,7 +188,7 @@ export class GroupCommit {
 			}
 			if (mode !== "answers") claim(batch);
 			if (batch.ends.length > 0) count(batch.ends, batch.now);
-			this.#count.write();
+			if (lastSeq() === this.#seq) this.#count.write();
 			this.#commit.run();
 		} catch (error) {
 			batch.undo();
@@ -191,7 +196,8 @@ export class GroupCommit {
 			return;
 		}
 		this.commits += 1;
-		this.#count.committed();
+		if (lastSeq() === this.#seq) this.#count.committed();
+		this.#seq = lastSeq();
 		this.#blockedTimer?.cancel();
 		this.#blockedTimer = undefined;
 		this.#unlocked();
@@ -210,7 +216,7 @@ export class GroupCommit {
 		written: readonly Item[],
 		refused: readonly (readonly [Item, EngineError])[],
 	): Commit {
-		const level = { commits: this.#count.value, seq: this.#deps.lastSeq() };
+		const level = { commits: this.#count.value, seq: this.#seq };
 		return {
 			at: batch.now,
 			items: written.length,
@@ -367,6 +373,7 @@ export class GroupCommit {
 	/** What was found at the open is on disk; no seq above this one was ever given out. */
 	opened(seq: number): void {
 		this.#level = { commits: this.#count.value, seq };
+		this.#seq = seq;
 	}
 
 	/**

@@ -1,9 +1,10 @@
 /**
- * How many commits a database has had, kept in the database itself and written by each of them.
+ * A number that commits of a database raise, kept in the database itself: each of metadata.db, and of queue.db each that
+ * accepts nothing.
  *
  * SQLite cannot tell that its newest commits are gone: a WAL that was cut or deleted, or an older copy put back, opens
- * as a whole database (measured: 700 rows became 601 or 500, and quick_check said ok). With a number that every commit
- * raises, and the last of them kept outside (high-water.ts), any lost commit shows: an accept, a claim or an end.
+ * as a whole database (measured: 700 rows became 601 or 500, and quick_check said ok). With this number and the highest seq,
+ * one of which every commit raises, kept outside (high-water.ts), any lost commit shows: an accept, a claim or an end.
  */
 import type { Database, Statement } from "./database.ts";
 

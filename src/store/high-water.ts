@@ -2,7 +2,7 @@
  * high-water.json: what the databases must at least contain, kept outside of them.
  *
  * SQLite opens a database whose newest commits are gone (a WAL that was cut or deleted, an older copy put back) as a
- * whole one. So about once a second, and at a clean stop, the number of commits of each database and the highest seq
+ * whole one. So about once a second, and at a clean stop, the commit count of each database and the highest seq
  * are written down here; a start that finds less in a database refuses. What was lost within the second before the
  * last write cannot be seen.
  *
@@ -19,11 +19,12 @@ import { z } from "zod";
 import type { Logger } from "../core/environment.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { raiseCommitCount, readCommitCount } from "./commit-count.ts";
-import { naming, type Database } from "./database.ts";
+import { checkpoint, naming, type Database } from "./database.ts";
 import { writeFileDurably } from "./durable-file.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
 export interface QueueLevel {
+	/** Commits that accepted nothing; each of the others raised `seq`. */
 	readonly commits: number;
 	/** The highest seq ever given out. */
 	readonly seq: number;
@@ -133,9 +134,10 @@ export function rolledBack(root: string, rollbacks: readonly Rollback[]): Engine
 }
 
 export function describeRollback({ file, commits, seqs }: Rollback): string {
-	const what = `${file} lacks the last ${commits} commits`;
-	if (seqs === undefined) return file === "queue.db" ? `${what} (claims and ends, no acceptance)` : what;
-	return `${what}, and with them the invocations from seq ${seqs.from} to seq ${seqs.to}`;
+	if (seqs !== undefined) {
+		return `${file} lacks the invocations from seq ${seqs.from} to seq ${seqs.to}, and the claims and ends of that time`;
+	}
+	return `${file} lacks the last ${commits} commits${file === "queue.db" ? " (claims and ends)" : ""}`;
 }
 
 /** H2. The databases are open for writing, and nothing runs on them yet. */
@@ -146,7 +148,7 @@ export function acceptRollbacks(
 	logger: Logger,
 ): void {
 	const { queue, metadata } = databases;
-	// queue.db first: cut short in between, metadata.db still lacks something, and the next start is asked again.
+	// queue.db first, to the disk: cut short in between, metadata.db still lacks something, and the next start is asked again.
 	const removed = queue
 		.transaction(() => {
 			raiseCommitCount(queue, mark.queue.commits);
@@ -158,6 +160,7 @@ export function acceptRollbacks(
 			return removeStrangers(queue, metadata);
 		})
 		.immediate();
+	checkpoint(queue);
 	metadata
 		.transaction(() => {
 			raiseCommitCount(metadata, mark.metadata.commits);

@@ -3,8 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EngineError } from "../../../src/core/errors.ts";
 import type { Outcome } from "../../../src/core/invocation.ts";
+import type { InvokeRequest } from "../../../src/core/request.ts";
 import type { Disk } from "../../../src/queue/acknowledge.ts";
+import { findRollbacks, readLevels } from "../../../src/store/index.ts";
 import { failStatement, fillDisk, OK, otherProgram, queueOnFile, THROWN } from "../../support/queue-on-file.ts";
+import { seededRandom } from "../../support/seed.ts";
 
 const FULL_BODY = new Uint8Array(3_000_000).fill(1);
 /** Needs pages of its own: over 4 KiB it goes into the table of bodies. */
@@ -475,7 +478,65 @@ test("the level for the high-water mark is that of the newest commit on disk, an
 	assert.deepEqual(q.queue.level, before, "it may be in memory only");
 	assert.equal(inPlace, 0, "a slow disk must not hold up the loop for a look");
 	syncs[0]?.(null);
+	assert.deepEqual(q.queue.level, { commits: before.commits, seq: before.seq + 3 }, "the seq shows it");
+	for (const claim of q.sent) q.settle(claim);
+	q.turn();
+	syncs[1]?.(null);
 	assert.deepEqual(q.queue.level, { commits: before.commits + 1, seq: before.seq + 3 });
+});
+
+test("each transaction raises the level of the file, whatever it writes: without its newest one it is known to lack it", async () => {
+	using q = queueOnFile({ lanes: [{ limit: 2 }, { limit: 1 }] });
+	const random = seededRandom(7);
+	const ids: string[] = [];
+	const kinds = new Set<string>();
+	const accept = (request: Partial<InvokeRequest> = {}): void =>
+		q.queue.enqueue(
+			q.submission(Math.floor(random.next() * 2), request),
+			({ invocationId }) => void ids.push(invocationId),
+			assert.fail,
+		);
+	const settle = (): void => {
+		const claim = q.sent.shift();
+		if (claim !== undefined) q.settle(claim, random.next() < 0.5 ? OK : THROWN);
+	};
+	const acts: Record<string, () => unknown> = {
+		accept: () => accept(),
+		"accept later": () => accept({ delayMs: 10 }),
+		settle,
+		"accept and settle": () => (accept(), settle()),
+		async cancel() {
+			try {
+				void q.queue.cancel(ids[Math.floor(random.next() * ids.length)] ?? assert.fail());
+			} catch (error) {
+				assert.match(`${error}`, /pruned|retention|no invocation/);
+			}
+		},
+		prune: () => void q.queue.prune(),
+		wait: () => q.clock.advance(5_000),
+		// Nothing is young enough to stay, not even the newest.
+		"wait for weeks": () => q.clock.advance(15 * 86_400_000),
+	};
+	const names = Object.keys(acts);
+	accept();
+	q.turn();
+	let before = readLevels(q.folder);
+	for (let step = 0; step < 2_000; step += 1) {
+		const name = names[Math.floor(random.next() * names.length)] ?? "accept";
+		await acts[name]?.();
+		while (q.wantsTurn) {
+			const { commits } = q.queue;
+			q.oneTurn();
+			const after = readLevels(q.folder);
+			if (q.queue.commits === commits) continue;
+			kinds.add(name);
+			assert.equal(q.queue.commits, commits + 1);
+			assert.equal(findRollbacks(after, before).length, 1, `step ${step}, ${name}: it looks as before`);
+			assert.deepEqual(findRollbacks(before, after), [], `step ${step}, ${name}: it is no less than before`);
+			before = after;
+		}
+	}
+	assert.deepEqual([...kinds].toSorted(), names.toSorted(), "each had something to write at least once");
 });
 
 test("a slow disk: a sync waits for what callers and workers may send next, an end that nobody waits for is none of it", () => {
