@@ -45,10 +45,16 @@ export interface Disk extends Disposable {
 export interface LoopDisk extends Disk {
 	/** As ext4 does by itself when it finds an error of the device. */
 	turnReadOnly(): void;
-	/** Nothing is written any more; every program on it gets EIO. */
-	cutPower(): void;
+	/** Nothing is written any more; every program on it gets EIO. Returns when that was, by the wall clock. */
+	cutPower(): Cut;
 	/** A copy of the image as it is now, mounted: what is found when the power comes back. */
 	afterPowerCut(): LoopDisk;
+}
+
+/** A moment that takes a while: from before the ioctl until it has returned; UTC ms. */
+export interface Cut {
+	readonly from: number;
+	readonly until: number;
 }
 
 /** The power goes for the disk and for these processes, at once: none of them tells anybody anything afterwards. */
@@ -91,7 +97,7 @@ function mountImage(home: string, image: string): LoopDisk {
 			writeFileSync(`/sys/fs/ext4/${basename(device)}/trigger_fs_error`, "on purpose");
 		},
 		cutPower() {
-			ioctl(mounted.path, FS_IOC_SHUTDOWN, NO_LOG_FLUSH);
+			return ioctl(mounted.path, FS_IOC_SHUTDOWN, NO_LOG_FLUSH);
 		},
 		afterPowerCut() {
 			const next = mkdtempSync(join(HOME, "bunbase-disk-"));
@@ -178,14 +184,21 @@ function diskAt(mounted: Mounted): Disk {
 }
 
 /** Node has no ioctl; perl is on every Debian. */
-function ioctl(path: string, request: number, argument: number): void {
+function ioctl(path: string, request: number, argument: number): Cut {
+	const text = ioctlText(path, request, argument);
+	const [from, until] = text.split(" ").map((seconds) => Number(seconds) * 1000);
+	if (from === undefined || until === undefined || !(from <= until)) throw new Error(`no times: ${text}`);
+	return { from, until };
+}
+
+function ioctlText(path: string, request: number, argument: number): string {
 	if (isOnPath("perl")) {
 		const script =
-			'open(my $d, "<", $ARGV[0]) or die $!; my $a = pack("I", $ARGV[2]); ioctl($d, $ARGV[1], $a) or die $!';
-		execFileSync("perl", ["-e", script, path, String(request), String(argument)]);
-	} else {
-		const script =
-			'import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1],0),int(sys.argv[2]),struct.pack("I",int(sys.argv[3])))';
-		execFileSync("python3", ["-c", script, path, String(request), String(argument)]);
+			'open(my $d, "<", $ARGV[0]) or die $!; my $a = pack("I", $ARGV[2]); my $t = time; ioctl($d, $ARGV[1], $a) or die $!; printf "%.6f %.6f", $t, time';
+		const perl = ["-MTime::HiRes=time", "-e", script, path, String(request), String(argument)];
+		return execFileSync("perl", perl, { encoding: "utf8" });
 	}
+	const script =
+		'import fcntl,os,struct,sys,time; d=os.open(sys.argv[1],0); t=time.time(); fcntl.ioctl(d,int(sys.argv[2]),struct.pack("I",int(sys.argv[3]))); print(t,time.time())';
+	return execFileSync("python3", ["-c", script, path, String(request), String(argument)], { encoding: "utf8" });
 }

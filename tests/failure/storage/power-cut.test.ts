@@ -6,19 +6,22 @@ import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import BetterSqlite3 from "better-sqlite3";
-import { invocationId } from "../../../src/core/ids.ts";
+import { invocationId, parseInvocationId } from "../../../src/core/ids.ts";
 import { seededRandom } from "../../support/seed.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { fault, type Fault } from "../fault.ts";
 import { powerCut } from "../needs.ts";
-import { loopDisk, powerCutWith } from "./disks.ts";
+import { loopDisk, powerCutWith, type Cut } from "./disks.ts";
 import { assertWhole } from "./fsck.ts";
 import { assertAllThere, assertServes, drained, exitOf, prepare, work, type Accepted, type Prepared } from "./work.ts";
 
 /** A hundred cuts, of two starts of a daemon each. */
 const LONG_MS = 1_500_000;
 
-interface Cut extends Disposable {
+/** In memory, and with other processes beside it. */
+const SYNC_MS_MAX = 100;
+
+interface Found extends Disposable {
 	/** The data folder as it is found when the power comes back. */
 	readonly dataDir: string;
 	readonly accepted: readonly Accepted[];
@@ -33,7 +36,7 @@ interface CutOptions {
 }
 
 /** One daemon under load whose disk loses power after a random amount of work. */
-async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: CutOptions = {}): Promise<Cut> {
+async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: CutOptions = {}): Promise<Found> {
 	using disk = loopDisk();
 	const random = seededRandom(f.seed + run);
 	const dataDir = prepared.copyTo(join(disk.path, "data"));
@@ -42,7 +45,8 @@ async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: 
 	const working = work(daemon, { seed: f.seed + run });
 	const enough = 1 + Math.floor(random.next() * 1000);
 	await waitFor(`${enough} acknowledgements`, () => working.accepted.length >= enough, 30_000);
-	if (options.daemonStays === true) disk.cutPower();
+	let cut: Cut | undefined;
+	if (options.daemonStays === true) cut = disk.cutPower();
 	else powerCutWith(disk, beside === undefined ? [daemon.process] : [daemon.process, beside]);
 	const { accepted, refused } = await working.done;
 	for (const code of refused.keys()) {
@@ -52,7 +56,27 @@ async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: 
 	// It ends at its first write. 65 where it read before: pages that ext4 could not write any more come back as zeros.
 	if (options.daemonStays === true) assert.ok([74, 65].includes(code ?? 0), daemon.lines.slice(-5).join("\n"));
 	const found = disk.afterPowerCut();
-	return { dataDir: join(found.path, "data"), accepted, [Symbol.dispose]: () => found[Symbol.dispose]() };
+	return {
+		dataDir: join(found.path, "data"),
+		accepted: cut === undefined ? accepted : toldForSure(accepted, cut),
+		[Symbol.dispose]: () => found[Symbol.dispose](),
+	};
+}
+
+/**
+ * Of what a daemon told that stayed: without what it committed so shortly before the cut that its sync was under way. Such
+ * a sync may return success for what is not on the disk (disks.ts); one that began after the cut may not, and so nobody was
+ * told of a commit that came after it.
+ */
+function toldForSure(accepted: readonly Accepted[], { from, until }: Cut): readonly Accepted[] {
+	const committedAt = ({ id }: Accepted): number => parseInvocationId(id)?.createdAt ?? assert.fail(id);
+	assert.deepEqual(
+		// Of the millisecond in which it ends only the end is known.
+		accepted.filter((each) => committedAt(each) > until + 1),
+		[],
+		"committed after the cut, and told",
+	);
+	return accepted.filter((each) => committedAt(each) < from - SYNC_MS_MAX);
 }
 
 async function nothingIsLost(f: Fault, runs: number, options: CutOptions = {}): Promise<void> {
