@@ -45,6 +45,7 @@ async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: 
 	const working = work(daemon, { seed: f.seed + run });
 	const enough = 1 + Math.floor(random.next() * 1000);
 	await waitFor(`${enough} acknowledgements`, () => working.accepted.length >= enough, 30_000);
+	const told = working.accepted.length;
 	let cut: Cut | undefined;
 	if (options.daemonStays === true) cut = disk.cutPower();
 	else powerCutWith(disk, beside === undefined ? [daemon.process] : [daemon.process, beside]);
@@ -58,17 +59,17 @@ async function cutUnderLoad(prepared: Prepared, f: Fault, run: number, options: 
 	const found = disk.afterPowerCut();
 	return {
 		dataDir: join(found.path, "data"),
-		accepted: cut === undefined ? accepted : toldForSure(accepted, cut),
+		accepted: cut === undefined ? accepted : toldForSure(accepted, told, cut),
 		[Symbol.dispose]: () => found[Symbol.dispose](),
 	};
 }
 
 /**
- * Of what a daemon told that stayed: without what it committed so shortly before the cut that its sync was under way. Such
- * a sync may return success for what is not on the disk (disks.ts); one that began after the cut may not, and so nobody was
- * told of a commit that came after it.
+ * Of what a daemon told that stayed: the first `told`, which were told before the cut began, and what was committed so long
+ * before it that its sync had returned. A sync that is under way may return success for what is not on the disk (disks.ts); one that
+ * began after the cut may not, and so nobody was told of a commit that came after it.
  */
-function toldForSure(accepted: readonly Accepted[], { from, until }: Cut): readonly Accepted[] {
+function toldForSure(accepted: readonly Accepted[], told: number, { from, until }: Cut): readonly Accepted[] {
 	const committedAt = ({ id }: Accepted): number => parseInvocationId(id)?.createdAt ?? assert.fail(id);
 	assert.deepEqual(
 		// Of the millisecond in which it ends only the end is known.
@@ -76,7 +77,7 @@ function toldForSure(accepted: readonly Accepted[], { from, until }: Cut): reado
 		[],
 		"committed after the cut, and told",
 	);
-	return accepted.filter((each) => committedAt(each) < from - SYNC_MS_MAX);
+	return accepted.filter((each, index) => index < told || committedAt(each) < from - SYNC_MS_MAX);
 }
 
 async function nothingIsLost(f: Fault, runs: number, options: CutOptions = {}): Promise<void> {
