@@ -173,6 +173,7 @@ export class GroupCommit {
 		const batch = new OpenBatch(environment.clock.now());
 		const written: Item[] = [];
 		const refused: [Item, EngineError][] = [];
+		let accepts = false;
 		environment.probe.hit("commit.begin");
 		try {
 			this.#begin.run();
@@ -188,7 +189,8 @@ export class GroupCommit {
 			}
 			if (mode !== "answers") claim(batch);
 			if (batch.ends.length > 0) count(batch.ends, batch.now);
-			if (lastSeq() === this.#seq) this.#count.write();
+			accepts = lastSeq() > this.#seq;
+			if (!accepts) this.#count.write();
 			this.#commit.run();
 		} catch (error) {
 			batch.undo();
@@ -196,7 +198,7 @@ export class GroupCommit {
 			return;
 		}
 		this.commits += 1;
-		if (lastSeq() === this.#seq) this.#count.committed();
+		if (!accepts) this.#count.committed();
 		this.#seq = lastSeq();
 		this.#blockedTimer?.cancel();
 		this.#blockedTimer = undefined;
