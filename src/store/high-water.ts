@@ -152,11 +152,13 @@ export function acceptRollbacks(
 	const removed = queue
 		.transaction(() => {
 			raiseCommitCount(queue, mark.queue.commits);
+			// The newest row may be one of those that are removed, and a mark that is old far behind it.
+			const seq = Math.max(mark.queue.seq + SEQ_GAP, readLastSeq(queue));
 			queue
 				.prepare(
 					"INSERT INTO mark (name, value) VALUES ('seq', ?) ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
 				)
-				.run(mark.queue.seq + SEQ_GAP);
+				.run(seq);
 			return removeStrangers(queue, metadata);
 		})
 		.immediate();

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test, type TestContext } from "node:test";
+import BetterSqlite3 from "better-sqlite3";
 import {
 	CommitCount,
 	findRollbacks,
@@ -196,6 +197,18 @@ suite("a database that knows less than the mark", () => {
 		// Their version was never there: nothing could run them.
 		assert.equal(again.folder.queue.prepare("SELECT COUNT(*) FROM invocation").pluck().get(), 0);
 		await again.folder.keeper.stop();
+	});
+
+	test("accepted, where the newest row is removed and the mark is old: its seq is not given out again", async (t) => {
+		const dataDir = await rolledBackFolder(t, ["metadata.db"]);
+		const newest = 3_000_000;
+		const queue = new BetterSqlite3(join(dataDir, "queue.db"));
+		queue.prepare("UPDATE invocation SET seq = ? WHERE seq = (SELECT MAX(seq) FROM invocation)").run(newest);
+		queue.close();
+		const accepted = use(dataDir, { acceptRollback: true });
+		assert.equal(accepted.folder.queue.prepare("SELECT COUNT(*) FROM invocation").pluck().get(), 0);
+		assert.ok(accepted.accept() > newest);
+		await close(accepted);
 	});
 
 	test("a mark of another instance says nothing; one that cannot be read is refused, and may be accepted", async (t) => {
