@@ -12,6 +12,9 @@ export interface Context {
 	readonly quick: boolean;
 	/** Floor and engine take turns this often; medians are reported. */
 	readonly rounds: number;
+	/** How long each subject serves 100 callers before the first round (warm-up.ts). */
+	readonly compileMs: number;
+	/** Before each measurement. */
 	readonly warmupMs: number;
 	readonly measureMs: number;
 	/** Queued invocations of the backlog scenarios. */

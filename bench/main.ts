@@ -120,6 +120,7 @@ async function main(): Promise<number> {
 			main: resolve(values.daemon),
 			quick,
 			rounds,
+			compileMs: quick ? 300 : 4_000,
 			warmupMs: quick ? 300 : 1_000,
 			measureMs: quick ? 500 : 3_000,
 			backlog: values.full ? 1_000_000 : quick ? 10_000 : 100_000,

@@ -38,6 +38,8 @@ interface Settings {
 	readonly bunPath: string;
 	readonly main: string;
 	readonly rounds: number;
+	/** How long each serves the many callers before the first round (../warm-up.ts). */
+	readonly compileMs: number;
 	readonly warmupMs: number;
 	readonly measureMs: number;
 	readonly backlog: number;
@@ -92,6 +94,7 @@ async function main(): Promise<number> {
 			bunPath,
 			main: resolve(values.daemon),
 			rounds,
+			compileMs: quick ? 200 : 4_000,
 			warmupMs: quick ? 200 : 1_000,
 			measureMs: quick ? 500 : 3_000,
 			backlog: quick ? 200 : 20_000,
@@ -117,15 +120,16 @@ async function measurePeer(peer: Peer, settings: Settings): Promise<Row> {
 	try {
 		const engineDriver = await startDriver(ENGINE, `${peer.name}-${ENGINE.name}`, settings, drivers);
 		const peerDriver = await startDriver(peer, peer.name, settings, drivers);
+		const pair = [
+			[ENGINE, engineDriver],
+			[peer, peerDriver],
+		] as const;
+		for (const [of, driver] of pair) {
+			await asked(of, driver.ask("load", { callers: CALLERS, warmupMs: 0, measureMs: settings.compileMs }));
+		}
 		const [ofEngine, ofPeer]: [Measured[], Measured[]] = [[], []];
 		for (let round = 1; round <= settings.rounds; round += 1) {
-			const [engineRound, peerRound] = await measureRound(
-				[
-					[ENGINE, engineDriver],
-					[peer, peerDriver],
-				],
-				settings,
-			);
+			const [engineRound, peerRound] = await measureRound(pair, settings);
 			ofEngine.push(engineRound);
 			ofPeer.push(peerRound);
 			note(round, ENGINE.name, engineRound);

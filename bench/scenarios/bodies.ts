@@ -5,6 +5,7 @@ import { median, type Scenario } from "../context.ts";
 import { runDriver, type Call, type Driven } from "../drive.ts";
 import type { Figure } from "../figures.ts";
 import { startDaemon, startFloor } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 const SIZES = [
 	{ name: "100 B", bytes: [100] },
@@ -22,6 +23,11 @@ export const bodies: Scenario = {
 		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("echo", "echo", { maxWorkers: 1, workerConcurrency: 128, maxBodyBytes: 2_000_000 });
 		const runs = SIZES.map((size) => ({ ...size, floor: [] as Driven[], engine: [] as Driven[] }));
+		await warmUp(
+			context,
+			"echo",
+			[floor, daemon].map(({ socketPath }) => ({ kind: "socket", path: socketPath })),
+		);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const { bytes, floor: bare, engine } of runs) {
 				const load = {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Scenario } from "../context.ts";
 import { runDriver } from "../drive.ts";
 import { startDaemon, type Daemon } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 const PROGRAM = join(import.meta.dirname, "../engine-loop-delay.ts");
 
@@ -29,7 +30,7 @@ export const loopDelay: Scenario = {
 			sockets: 4,
 			warmupMs: context.warmupMs,
 		} as const;
-		await runDriver({ ...load, measureMs: context.warmupMs });
+		await warmUp(context, "echo", [{ kind: "socket", path: daemon.socketPath }]);
 		const driven = runDriver({ ...load, measureMs: context.measureMs });
 		await ask(daemon, "reset");
 		const { perSecond } = await driven;

@@ -5,6 +5,7 @@ import { median, type Scenario } from "../context.ts";
 import { runDriver, type Driven } from "../drive.ts";
 import type { Figure } from "../figures.ts";
 import { startDaemon } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 const COUNTS = [1, 10, 100] as const;
 
@@ -21,6 +22,7 @@ export const manyFunctions: Scenario = {
 		const names = Array.from({ length: most }, (_, index) => `echo-${index}`);
 		for (const name of names) await daemon.deploy("echo", name, { maxWorkers: 1, workerConcurrency: 128 });
 		const runs = COUNTS.filter((count) => count <= most).map((count) => ({ count, driven: [] as Driven[] }));
+		await warmUp(context, "echo-0", [{ kind: "socket", path: daemon.socketPath }]);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const { count, driven } of runs) {
 				driven.push(

@@ -8,6 +8,7 @@ import { median, type Scenario } from "../context.ts";
 import { runDriver, type Driven } from "../drive.ts";
 import type { Figure } from "../figures.ts";
 import { startDaemon, startFloor } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 /** A busy backend, and about a fifth and a half of what this kind of machine can do. */
 const RATES = [1_000, 5_000, 10_000] as const;
@@ -25,6 +26,11 @@ export const openLoad: Scenario = {
 			floor: [] as Driven[],
 			engine: [] as Driven[],
 		}));
+		await warmUp(
+			context,
+			"echo",
+			[floor, daemon].map(({ socketPath }) => ({ kind: "socket", path: socketPath })),
+		);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const { ratePerSecond, floor: bare, engine } of runs) {
 				const load = {

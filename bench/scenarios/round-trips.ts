@@ -8,6 +8,7 @@ import { median, type Context, type Scenario } from "../context.ts";
 import { runDriver, type Driven } from "../drive.ts";
 import type { Figure } from "../figures.ts";
 import { startDaemon, startFloor } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 /** Callers on a socket send in one pipeline, as the client library does; four sockets are four API servers. */
 export const LOADS = [
@@ -41,6 +42,13 @@ export const roundTrips: Scenario = {
 		const of = (functionId: string) => ({ warmupMs, measureMs, calls: [{ functionId, bodyBytes: BODY_BYTES }] });
 		const runs = new Map<Callers, Runs>(LOADS.map(({ callers }) => [callers, { floor: [], socket: [], http: [] }]));
 		const spread: Driven[] = [];
+		const socket = { kind: "socket", path: daemon.socketPath } as const;
+		await warmUp(context, "echo", [
+			{ kind: "socket", path: floor.socketPath },
+			socket,
+			{ kind: "http", ...daemon.http },
+		]);
+		await warmUp(context, "echo-spread", [socket]);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const load of LOADS) {
 				const { callers } = load;

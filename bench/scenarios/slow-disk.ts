@@ -10,6 +10,7 @@ import { median, type Scenario } from "../context.ts";
 import { runDriver, type Driven } from "../drive.ts";
 import type { Figure } from "../figures.ts";
 import { startDaemon } from "../processes.ts";
+import { warmUp } from "../warm-up.ts";
 
 const DELAY_MS = 5;
 /** -D: the command is the daemon itself, and strace its grandchild. Only syncs are stopped at; all else runs free. */
@@ -30,6 +31,7 @@ export const slowDisk: Scenario = {
 		await using daemon = await startDaemon(join(folder, "data"), { main: context.main, under: STRACE });
 		await daemon.deploy("echo", "echo", { maxWorkers: 1, workerConcurrency: 1000, concurrency: 1000 });
 		const runs = ([1, 100, 1000] as const).map((callers) => ({ callers, driven: [] as Driven[] }));
+		await warmUp(context, "echo", [{ kind: "socket", path: daemon.socketPath }]);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const { callers, driven } of runs) {
 				driven.push(
