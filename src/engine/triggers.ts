@@ -180,7 +180,7 @@ export class Triggers {
 		return this.#deps.queue.fireSlot({
 			schedule: row.id,
 			slot,
-			skipWhileRunning: row.overlap === "skip",
+			overlap: row.overlap,
 			submission:
 				request === undefined ? undefined : resolveRequest(this.#deps.registry, request, `${scheduleId}@${slot}`),
 		});

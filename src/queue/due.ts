@@ -12,6 +12,7 @@ import type { Item } from "./group-commit.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { Settler } from "./settle.ts";
 import type { Statements } from "./statements.ts";
+import { HELD_AT } from "./turns.ts";
 
 const ALARM_MS_MAX = 10_000;
 /** Rows moved by one transaction: about 3 ms. */
@@ -37,7 +38,7 @@ export class Due {
 
 	/** Something becomes due at this time (UTC ms). */
 	alarm(at: number): void {
-		if (this.#closed || at >= this.#armedFor) return;
+		if (this.#closed || at >= this.#armedFor || at === HELD_AT) return;
 		this.#timer?.cancel();
 		this.#armedFor = at;
 		const wait = Math.min(Math.max(0, at - this.#deps.environment.clock.now()), ALARM_MS_MAX);

@@ -7,7 +7,7 @@
 import type { Accepted, SlotDecision } from "../core/contracts.ts";
 import type { Environment } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import type { ResolvedConfig } from "../core/function-config.ts";
+import type { Overlap, ResolvedConfig } from "../core/function-config.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
@@ -27,6 +27,7 @@ import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { Settler, type Settled } from "./settle.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
+import { HELD_AT, Turns } from "./turns.ts";
 
 export interface QueueDeps {
 	readonly database: Database;
@@ -77,6 +78,7 @@ export class Queue {
 	readonly #enqueuer: Enqueuer;
 	readonly #settler: Settler;
 	readonly #due: Due;
+	readonly #turns: Turns;
 	readonly #pruner: Pruner;
 	/** Claims that are not settled yet, by seq: a cancel marks them. */
 	readonly #running = new Map<number, Claim>();
@@ -108,7 +110,8 @@ export class Queue {
 			freeBallast: deps.freeBallast,
 			broken: deps.broken,
 		});
-		this.#settler = new Settler({ statements, random: environment.random, alarm });
+		this.#turns = new Turns(statements, this.lanes);
+		this.#settler = new Settler({ statements, random: environment.random, turns: this.#turns, alarm });
 		this.#due = new Due({
 			environment,
 			statements,
@@ -181,6 +184,7 @@ export class Queue {
 			statements: this.#statements,
 			lanes: this.lanes,
 			settler: this.#settler,
+			turns: this.#turns,
 			write,
 			waiting: () =>
 				this.#commit.locked
@@ -251,12 +255,13 @@ export class Queue {
 
 	/**
 	 * Decides one slot of a schedule, at most once ever (unique key), in the transaction that enqueues it.
-	 * `overlap: "skip"` records the slot as overlapped while the invocation of an earlier slot has not ended.
+	 * While the invocation of an earlier slot has not ended, `overlap: "skip"` records the slot as overlapped, and with `queue`
+	 * its invocation waits for its turn.
 	 */
 	fireSlot(request: {
 		readonly schedule: number;
 		readonly slot: number;
-		readonly skipWhileRunning: boolean;
+		readonly overlap: Overlap;
 		/** Undefined: the slot is only recorded as misfired. */
 		readonly submission: Submission | undefined;
 	}): Promise<SlotDecision | undefined> {
@@ -265,9 +270,13 @@ export class Queue {
 
 	#fireSlot(
 		batch: Batch,
-		request: { schedule: number; slot: number; skipWhileRunning: boolean; submission: Submission | undefined },
+		{
+			schedule,
+			slot,
+			overlap,
+			submission,
+		}: { schedule: number; slot: number; overlap: Overlap; submission: Submission | undefined },
 	): SlotDecision | undefined {
-		const { schedule, slot, submission } = request;
 		if (this.#isDecided(schedule, slot, batch.now)) return undefined;
 		const record = (decision: SlotDecision, seq: number | null): SlotDecision => {
 			this.#statements.cronSlotInsert.run(schedule, slot, decision, seq, batch.now);
@@ -276,11 +285,18 @@ export class Queue {
 		if (submission === undefined) {
 			return record("misfired", null);
 		}
-		if (request.skipWhileRunning && this.#unfinishedBefore(schedule, slot)) {
-			return record("overlapped", null);
-		}
+		const unfinished = overlap === "allow" ? [] : this.#unfinishedBefore(schedule, slot);
+		if (overlap === "skip" && unfinished.length > 0) return record("overlapped", null);
+		const waits = overlap === "queue" && (unfinished.length > 0 || this.#turns.isTaken(schedule));
+		const { request } = submission;
+		const held = waits ? { ...submission, request: { ...request, runAt: HELD_AT } } : submission;
 		try {
-			const seq = parseInvocationId(this.#enqueuer.accept(batch, submission).invocationId)?.seq ?? 0;
+			const seq = parseInvocationId(this.#enqueuer.accept(batch, held).invocationId)?.seq ?? 0;
+			if (overlap === "queue") {
+				// Fired under another policy, and not over yet.
+				if (!this.#turns.isTaken(schedule)) for (const each of unfinished) this.#turns.join(batch, schedule, each);
+				this.#turns.join(batch, schedule, seq);
+			}
 			this.#statements.markRaise.run(firedMark(schedule), seq);
 			return record("fired", seq);
 		} catch (error) {
@@ -310,20 +326,21 @@ export class Queue {
 	}
 
 	/**
-	 * The invocation that fired last has not ended; nor that of the slot before, or of the newest, which are others where the
-	 * clock went back.
+	 * Which have not ended of: the invocation that fired last, that of the slot before, and of the newest, which are others
+	 * where the clock went back. In order.
 	 */
-	#unfinishedBefore(schedule: number, slot: number): boolean {
+	#unfinishedBefore(schedule: number, slot: number): readonly number[] {
 		const { cronSlotLastFired, invocationState, markGet } = this.#statements;
 		const fired = [
 			markGet.get(firedMark(schedule))?.value,
 			cronSlotLastFired.get(schedule, slot)?.seq,
 			cronSlotLastFired.get(schedule, Number.MAX_SAFE_INTEGER)?.seq,
 		];
-		return fired.some((seq) => {
+		const unfinished = fired.filter((seq): seq is number => {
 			const row = seq === undefined ? undefined : invocationState.get(seq);
 			return row !== undefined && !isTerminal(stateOf(row.state));
 		});
+		return [...new Set(unfinished)].sort((one, other) => one - other);
 	}
 
 	/** The newest slot of a schedule that was decided, UTC ms; with `now`, the newest that is not ahead of it. */

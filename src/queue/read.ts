@@ -20,6 +20,7 @@ import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../cor
 import { errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
 import type { Checksums } from "./checksum.ts";
 import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
+import { HELD_AT } from "./turns.ts";
 
 /** What the rows do not hold: names of metadata.db. */
 export interface Names {
@@ -233,7 +234,7 @@ export class Reader {
 			priority: row.priority,
 			laneKey: row.laneKey,
 			createdAt: row.createdAt,
-			runAt: row.runAt,
+			runAt: row.runAt === HELD_AT ? 0 : row.runAt,
 			startedAt: started,
 			finishedAt: finished,
 			queueWaitMs: started === undefined ? undefined : Math.max(0, started - Math.max(row.createdAt, row.runAt)),

@@ -13,12 +13,14 @@ import type { Item } from "./group-commit.ts";
 import type { Lanes } from "./lanes.ts";
 import type { Settler } from "./settle.ts";
 import type { RunningRowAtBoot, Statements } from "./statements.ts";
+import type { Turns } from "./turns.ts";
 
 export interface RecoverDeps {
 	readonly environment: Environment;
 	readonly statements: Statements;
 	readonly lanes: Lanes;
 	readonly settler: Settler;
+	readonly turns: Turns;
 	/** Adds the item and writes it now. */
 	readonly write: (item: Item) => void;
 	/** Why an item that was added is neither written nor refused. */
@@ -37,7 +39,7 @@ export interface Recovered {
 
 /** Counts first, so that settling moves them; then the running rows, page by page. */
 export function recover(deps: RecoverDeps): Recovered {
-	const { environment, statements, lanes } = deps;
+	const { environment, statements, lanes, turns } = deps;
 	environment.probe.hit("recover.begin");
 	for (const row of statements.laneCountReady.all()) {
 		const lane = lanes.get(row.lane);
@@ -54,31 +56,36 @@ export function recover(deps: RecoverDeps): Recovered {
 	for (;;) {
 		const rows = statements.runningList.all(PAGE);
 		if (rows.length === 0) break;
-		let written = false;
-		let failure: Error | undefined;
-		deps.write({
-			settles: true,
-			apply: (batch) => {
-				for (const row of rows) {
-					const lane = lanes.get(row.lane);
-					batch.touch(lane);
-					lane.running += 1;
-					if (settleAtBoot(deps, batch, row)) requeued += 1;
-					else ended += 1;
-				}
-			},
-			committed: () => {
-				written = true;
-			},
-			failed: (error) => {
-				failure = error;
-			},
+		writeNow(deps, (batch) => {
+			for (const row of rows) {
+				const lane = lanes.get(row.lane);
+				batch.touch(lane);
+				lane.running += 1;
+				if (settleAtBoot(deps, batch, row)) requeued += 1;
+				else ended += 1;
+			}
 		});
-		// Neither written nor refused: it waits for space, or for a lock. The next page would be the same one, for ever.
-		if (!written) throw failure ?? deps.waiting();
 	}
+	if (turns.isStuck) writeNow(deps, (batch) => turns.mend(batch));
 	environment.probe.hit("recover.done");
 	return { requeued, ended };
+}
+
+/** Throws where it is neither written nor refused but waits, for space or for a lock: the next page would be the same one, for ever. */
+function writeNow(deps: RecoverDeps, apply: (batch: Batch) => void): void {
+	let written = false;
+	let failure: Error | undefined;
+	deps.write({
+		settles: true,
+		apply,
+		committed: () => {
+			written = true;
+		},
+		failed: (error) => {
+			failure = error;
+		},
+	});
+	if (!written) throw failure ?? deps.waiting();
 }
 
 function settleAtBoot(deps: RecoverDeps, batch: Batch, row: RunningRowAtBoot): boolean {

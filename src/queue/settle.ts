@@ -13,6 +13,7 @@ import { resultChecksum } from "./checksum.ts";
 import type { Batch } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
 import type { Statements } from "./statements.ts";
+import type { Turns } from "./turns.ts";
 
 /** A running row, from a Claim or, at boot, from the database. */
 export interface Settleable extends RunningRow {
@@ -30,6 +31,7 @@ export interface Settleable extends RunningRow {
 export interface SettlerDeps {
 	readonly statements: Statements;
 	readonly random: Random;
+	readonly turns: Turns;
 	readonly alarm: (at: number) => void;
 }
 
@@ -157,6 +159,7 @@ export class Settler {
 	#end(batch: Batch, row: Settleable, outcome: Outcome | Finding, state: State, error: ErrorRecord | undefined): void {
 		const { lane, ticket } = row;
 		const runMs = Math.max(0, batch.now - row.startedAt);
+		this.#deps.turns.ended(batch, row.seq);
 		batch.ended({
 			seq: row.seq,
 			invocationId: row.invocationId,
@@ -177,6 +180,7 @@ export class Settler {
 		state: State,
 		error: ErrorRecord,
 	): void {
+		this.#deps.turns.ended(batch, row.seq);
 		batch.ended({
 			seq: row.seq,
 			invocationId: row.invocationId,

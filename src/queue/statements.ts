@@ -136,6 +136,17 @@ export function prepareStatements(db: Database) {
 			DELETE FROM cron_slot WHERE (schedule, slot) IN
 				(SELECT schedule, slot FROM cron_slot WHERE schedule = ? AND slot < ? AND slot <> ? ORDER BY slot LIMIT ?)`),
 
+		turnList: db.prepare<[], { seq: number; schedule: number }>(`
+			SELECT turn.seq, schedule FROM turn CROSS JOIN invocation USING (seq) WHERE state < 2 ORDER BY turn.seq`),
+		turnFirstHeld: db.prepare<[number], { seq: number }>(`
+			SELECT seq FROM invocation WHERE state = 0 AND ready = 0 AND run_at = +? AND seq IN
+				(SELECT MIN(turn.seq) FROM turn CROSS JOIN invocation USING (seq) WHERE state < 2 GROUP BY schedule) LIMIT 1`),
+		turnInsert: db.prepare("INSERT INTO turn (seq, schedule) VALUES (?, ?)"),
+		turnDelete: db.prepare("DELETE FROM turn WHERE seq = ?"),
+		turnLetGo: db.prepare(
+			"UPDATE invocation SET ready = 1, run_at = ? WHERE seq = ? AND state = 0 AND ready = 0 AND run_at = ? RETURNING lane",
+		),
+
 		metricSum: db.prepare<[number, number], MetricRow>(`
 			SELECT COALESCE(SUM(invocations), 0) AS invocations, COALESCE(SUM(errors), 0) AS errors,
 				COALESCE(SUM(run_ms), 0) AS runMs, COALESCE(SUM(cold_starts), 0) AS coldStarts, MAX(last_at) AS lastAt

@@ -203,6 +203,7 @@ function removeStrangers(queue: Database, metadata: Database): number {
 	if (changes > 0) {
 		queue.exec("DELETE FROM attempt WHERE seq NOT IN (SELECT seq FROM invocation)");
 		queue.exec("DELETE FROM body WHERE id / 2 NOT IN (SELECT seq FROM invocation)");
+		queue.exec("DELETE FROM turn WHERE seq NOT IN (SELECT seq FROM invocation)");
 	}
 	return changes;
 }

@@ -140,4 +140,11 @@ INSERT INTO mark (name, value)
     (SELECT COALESCE(MAX(seq), 0) FROM invocation),
     (SELECT COALESCE(MAX(value), 0) FROM mark WHERE name = 'seq'));
 `,
+	`
+-- Invocations of schedules with overlap 'queue' that have not ended: each line takes turns in the order of seq.
+CREATE TABLE turn (
+  seq      INTEGER PRIMARY KEY,
+  schedule INTEGER NOT NULL
+) STRICT;
+`,
 ];

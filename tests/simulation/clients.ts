@@ -500,7 +500,7 @@ export class Clients {
 						name: "operator",
 						cron: chance.pick(["*/15 * * * *", "*/30 * * * *", "0 * * * *"]),
 						misfire: chance.pick(["once", "skip", "all"]),
-						overlap: chance.pick(["allow", "skip"]),
+						overlap: chance.pick(["allow", "skip", "queue"]),
 					});
 					break;
 				}

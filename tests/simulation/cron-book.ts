@@ -5,12 +5,14 @@
  *        within a second of their time
  *   C1   misfire: `once` the newest missed slot alone, `skip` none of them, `all` each (of the last hundred)
  *   C2   overlap: `skip` exactly while the invocation of an earlier slot has not ended
+ *   C3   overlap: what `queue` fired waits while an earlier one of its schedule has not ended
  *   V    an event and one invocation for each subscriber are committed together, once per event id
  */
 import { nextDue, type CronSpec } from "../../src/core/cron.ts";
 import type { Misfire, Overlap } from "../../src/core/function-config.ts";
 import { isTerminal } from "../../src/core/invocation.ts";
 import { LIMITS } from "../../src/core/limits.ts";
+import { HELD_AT } from "../../src/queue/turns.ts";
 import type { Database } from "../../src/store/index.ts";
 import type { EventChange, RowChange, SlotChange } from "./disk.ts";
 import type { Ledger, Row, Time } from "./ledger.ts";
@@ -35,6 +37,8 @@ export interface ScheduleBook {
 	/** What follows the last slot that was decided; undefined: to be computed. */
 	next: number | undefined;
 	lastFired: Row | undefined;
+	/** Fired with overlap `queue`, and not ended. */
+	line: Row[];
 	firedSeq: number | undefined;
 	paused: boolean;
 	deleted: boolean;
@@ -102,6 +106,7 @@ export class CronBook {
 				slots: before?.slots ?? new Set(),
 				next: same && before.effectiveAt === row.effectiveAt ? before.next : undefined,
 				lastFired: before?.lastFired,
+				line: before?.line ?? [],
 				firedSeq: before?.firedSeq,
 				paused: row.paused === 1,
 				deleted: row.deletedAt !== null,
@@ -167,6 +172,7 @@ export class CronBook {
 				violate("I14", `was not committed together with its invocation ${slot.seq}`);
 			}
 			book.lastFired = row;
+			if (book.overlap === "queue" && row !== undefined) book.line.push(row);
 		}
 		book.slots.add(slot.slot);
 		// Of a clock that went back: the newest is not ahead of it for ever.
@@ -225,6 +231,19 @@ export class CronBook {
 		if (slot.outcome === "overlapped" && !runs && !justEnded) violate("C2", "was skipped, and nothing earlier runs");
 		if (slot.outcome === "fired" && book.overlap === "skip" && runs) {
 			violate("C2", `was fired while ${book.lastFired?.seq} is ${book.lastFired?.state}`);
+		}
+	}
+
+	/** C3, after each commit. */
+	checkTurns(): void {
+		for (const book of this.schedules.values()) {
+			if (book.line.length === 0) continue;
+			book.line = book.line.filter((row) => this.#ledger.rows.get(row.seq) === row && !isTerminal(row.state));
+			const [first, ...others] = book.line;
+			const early = others.find(({ state, ready, runAt }) => state !== "queued" || ready || runAt !== HELD_AT);
+			if (early === undefined) continue;
+			const what = `${early.seq} of ${name(book)} is ${early.state}${early.ready ? " and due" : ""} while ${first?.seq} is ${first?.state}`;
+			this.#ledger.violate("C3", what);
 		}
 	}
 

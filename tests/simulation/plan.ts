@@ -56,7 +56,7 @@ export function planWorld(chance: Chance): WorldPlan {
 				cron,
 				timezone,
 				misfire: chance.pick(["once", "skip", "all"]),
-				overlap: chance.pick(["allow", "skip"]),
+				overlap: chance.pick(["allow", "skip", "queue"]),
 			};
 		});
 	const quick = { timeoutMs: chance.magnitude(400, 5000), graceMs: chance.magnitude(20, 1000) };

@@ -137,6 +137,13 @@ export const PLANTS = {
 		],
 		caughtBy: ["I4"],
 	},
+	"turn-out-of-line": {
+		story: "what ends lets the last of its line go, not the first",
+		patches: [
+			{ file: "queue/turns.ts", find: "this.#letGo(batch, left);", replace: "this.#letGo(batch, left.slice(-1));" },
+		],
+		caughtBy: ["C3"],
+	},
 } as const satisfies Readonly<Record<string, Plant>>;
 export type PlantName = keyof typeof PLANTS;
 

@@ -7,6 +7,7 @@
  */
 import { silentLogger, silentProbe, type Environment } from "../../src/core/environment.ts";
 import { isTerminal } from "../../src/core/invocation.ts";
+import { HELD_AT } from "../../src/queue/turns.ts";
 import { FunctionStore, type Database } from "../../src/store/index.ts";
 import { Clients } from "./clients.ts";
 import { countSettlements, Coverage } from "./coverage.ts";
@@ -234,7 +235,8 @@ class World {
 		const old = [...this.#ledger.rows.values()].filter(({ state }) => !isTerminal(state));
 		const isOver = (): boolean => old.every(({ state }) => isTerminal(state));
 		// A clock that was set back makes all that was delayed wait longer.
-		const due = Math.max(0, ...old.map(({ runAt }) => runAt - this.#scheduler.wall));
+		const delayed = old.filter(({ runAt }) => runAt !== HELD_AT);
+		const due = Math.max(0, ...delayed.map(({ runAt }) => runAt - this.#scheduler.wall));
 		await this.#until(isOver, due + PEACE_MS, "I11", () => {
 			const { seq, state, attempt, lane, runAt } = old.find((row) => !isTerminal(row.state)) as Row;
 			return `row ${seq} of lane ${lane} is ${state} #${attempt}, due ${runAt}, hours after all faults ended`;
@@ -489,6 +491,7 @@ class World {
 			this.#history.add(`slot ${slot.schedule}@${new Date(slot.slot).toISOString()} ${slot.outcome} ${slot.seq ?? ""}`);
 			this.#cron.decided(slot, commit.rows);
 		}
+		this.#cron.checkTurns();
 		for (const event of commit.events) this.#cron.event(event, commit.rows);
 	}
 

@@ -3,13 +3,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { SlotDecision } from "../../../src/core/contracts.ts";
 import { EngineError } from "../../../src/core/errors.ts";
+import type { Overlap } from "../../../src/core/function-config.ts";
 import { failStatement, queueOnFile, type QueueOnFile } from "../../support/queue-on-file.ts";
 
 const DAY = 86_400_000;
 
 interface Ask {
 	readonly schedule?: number;
-	readonly overlap?: "allow" | "skip";
+	readonly overlap?: Overlap;
 	readonly missed?: boolean;
 	readonly lane?: number;
 }
@@ -18,7 +19,7 @@ function fire(q: QueueOnFile, slot: number, ask: Ask = {}): Promise<SlotDecision
 	return q.queue.fireSlot({
 		schedule: ask.schedule ?? 1,
 		slot,
-		skipWhileRunning: ask.overlap === "skip",
+		overlap: ask.overlap ?? "allow",
 		submission: ask.missed === true ? undefined : q.submission(ask.lane ?? 0),
 	});
 }

@@ -142,7 +142,7 @@ test("bodies, attempts, keys, events, slots and metrics go with it", async () =>
 	q.turn();
 	q.settle(q.sent.at(-1) as never);
 	for (const slot of [1_000, 2_000, 3_000]) {
-		void q.queue.fireSlot({ schedule: 1, slot, skipWhileRunning: false, submission: q.submission(0) });
+		void q.queue.fireSlot({ schedule: 1, slot, overlap: "allow", submission: q.submission(0) });
 		q.turn();
 		q.settle(q.sent.at(-1) as never);
 		q.turn();
@@ -159,7 +159,7 @@ test("bodies, attempts, keys, events, slots and metrics go with it", async () =>
 		[0, 0, 0, 0, 0, 0],
 	);
 	assert.equal(count(q, "cron_slot"), 1, "a schedule's newest slot stays: it is its cursor");
-	void q.queue.fireSlot({ schedule: 1, slot: 3_000, skipWhileRunning: false, submission: q.submission(0) });
+	void q.queue.fireSlot({ schedule: 1, slot: 3_000, overlap: "allow", submission: q.submission(0) });
 	q.turn();
 	assert.equal(count(q, "cron_slot"), 1, "and is not fired again");
 });

@@ -29,6 +29,7 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	dueList: [/^SEARCH invocation USING INDEX invocation_due \(run_at<\?\)$/],
 	deadlineNext: [/^SEARCH invocation USING COVERING INDEX invocation_deadline/],
 	deadlineList: [/^SEARCH invocation USING INDEX invocation_deadline \(deadline_at>\? AND deadline_at<\?\)$/],
+	turnLetGo: [BY_SEQ],
 	seqLast: [/^SEARCH invocation$/],
 	pruneList: [/^SEARCH invocation USING INTEGER PRIMARY KEY \(rowid>\?\)$/],
 	invocationList: [/^SEARCH invocation USING INTEGER PRIMARY KEY \(rowid<\?\)$/],
@@ -37,12 +38,22 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	runningList: [/^SCAN invocation USING INDEX invocation_running$/],
 	laneCountReady: [/^SCAN invocation USING COVERING INDEX invocation_ready$/],
 	laneCountDelayed: [/^SCAN invocation USING INDEX invocation_due$/, /^USE TEMP B-TREE FOR GROUP BY$/],
+	turnList: [/^SCAN turn$/, BY_SEQ],
+	turnFirstHeld: [
+		/^SEARCH invocation USING COVERING INDEX invocation_due \(run_at=\? AND rowid=\?\)$/,
+		/^LIST SUBQUERY/,
+		/^SCAN turn$/,
+		BY_SEQ,
+		/^USE TEMP B-TREE FOR GROUP BY$/,
+	],
 };
 /** Statements whose plan may scan: each with why. */
 const SCANS: Readonly<Record<string, string>> = {
 	eventDeleteBefore: "the oldest events, as many as its LIMIT",
 	eventList: "the newest events, as many as its LIMIT",
-	...Object.fromEntries(["runningList", "laneCountReady", "laneCountDelayed"].map((name) => [name, "at boot"])),
+	...Object.fromEntries(
+		["runningList", "laneCountReady", "laneCountDelayed", "turnList", "turnFirstHeld"].map((name) => [name, "at boot"]),
+	),
 };
 
 function planOf(db: Database, source: string): string[] {
