@@ -25,8 +25,10 @@ export const LIMITS = {
 	tagCharsMax: 128,
 	/** Inclusive bounds of `priority`; higher runs first. */
 	priorityMax: 1000,
-	/** A delay, deadline or `run_at` further away than this is surely a unit mistake. */
+	/** A delay or deadline further away than this is surely a unit mistake. */
 	delayMsMax: 366 * DAY,
+	/** The end of the year 9999. */
+	runAtMax: 253_402_300_799_999,
 	maxAttemptsMax: 1000,
 	/** An invocation that was running in ten daemons that died is taken to be why they died. */
 	daemonDeathsMax: 10,

@@ -105,8 +105,9 @@ export function checkInvokeRequest(request: InvokeRequest): InvokeRequest {
 	if (delayMs !== undefined && !isIntegerIn(delayMs, 0, LIMITS.delayMsMax)) {
 		refuse("delay_ms", `whole milliseconds from 0 to ${LIMITS.delayMsMax}`, delayMs);
 	}
-	if (runAt !== undefined && !isIntegerIn(runAt, 0, Number.MAX_SAFE_INTEGER))
-		refuse("run_at", "UTC milliseconds", runAt);
+	if (runAt !== undefined && !isIntegerIn(runAt, 0, LIMITS.runAtMax)) {
+		refuse("run_at", `UTC milliseconds from 0 to ${LIMITS.runAtMax}, the end of the year 9999`, runAt);
+	}
 	if (runAt !== undefined && delayMs !== undefined) refuse("run_at", "absent where delay_ms is given", runAt);
 	if (priority !== undefined && !isIntegerIn(priority, -LIMITS.priorityMax, LIMITS.priorityMax)) {
 		refuse("priority", `a whole number from ${-LIMITS.priorityMax} to ${LIMITS.priorityMax}`, priority);

@@ -6,6 +6,7 @@ import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts"
 import { LIMITS } from "../core/limits.ts";
 import type { Database } from "../store/index.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
+import { HELD_AT } from "./turns.ts";
 
 export interface InspectRowsOptions {
 	/** Wall clock, UTC ms. */
@@ -29,6 +30,7 @@ export function inspectRows(queue: Database, metadata: Database, options: Inspec
 		...attemptsOf(queue),
 		...bodiesOf(queue),
 		...timesOf(queue, metadata, options.now),
+		...turnsOf(queue),
 	];
 	if (!options.running) findings.push(...runningOf(queue));
 	if (options.full) findings.push(...checksumsOf(queue), ...jsonOf(queue));
@@ -157,6 +159,19 @@ function runningOf(queue: Database): Diagnosis[] {
 	if (running === 0) return [];
 	const message = `${running} invocations were running when the last daemon died; the next start recovers them: they run again, at-most-once ones end as lost`;
 	return [note("rows", message)];
+}
+
+/** A folder of an older version has no such table, and nothing that waits for a turn. */
+function turnsOf(queue: Database): Diagnosis[] {
+	if (count(queue, "SELECT count(*) FROM sqlite_schema WHERE name = 'turn'") === 0) return [];
+	const forgotten = list(
+		queue,
+		`SELECT seq FROM invocation INDEXED BY invocation_due
+		WHERE state = 0 AND ready = 0 AND run_at = ${HELD_AT} AND seq NOT IN (SELECT seq FROM turn)`,
+	);
+	if (forgotten.length === 0) return [];
+	const message = `${seqs(forgotten)} of a schedule with overlap "queue" would wait for ever`;
+	return [damage("rows", "DATA_CORRUPT", message, ADVICE)];
 }
 
 interface ChecksumRow {

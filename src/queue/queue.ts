@@ -286,17 +286,17 @@ export class Queue {
 			return record("misfired", null);
 		}
 		const unfinished = overlap === "allow" ? [] : this.#unfinishedBefore(schedule, slot);
-		if (overlap === "skip" && unfinished.length > 0) return record("overlapped", null);
-		const waits = overlap === "queue" && (unfinished.length > 0 || this.#turns.isTaken(schedule));
+		const isBusy = overlap !== "allow" && (unfinished.length > 0 || this.#turns.isTaken(schedule));
+		if (overlap === "skip" && isBusy) return record("overlapped", null);
 		const { request } = submission;
-		const held = waits ? { ...submission, request: { ...request, runAt: HELD_AT } } : submission;
+		const held =
+			overlap === "queue" && isBusy ? { ...submission, request: { ...request, runAt: HELD_AT } } : submission;
 		try {
-			const seq = parseInvocationId(this.#enqueuer.accept(batch, held).invocationId)?.seq ?? 0;
-			if (overlap === "queue") {
-				// Fired under another policy, and not over yet.
-				if (!this.#turns.isTaken(schedule)) for (const each of unfinished) this.#turns.join(batch, schedule, each);
-				this.#turns.join(batch, schedule, seq);
-			}
+			const { invocationId: id, replayed } = this.#enqueuer.accept(batch, held);
+			const seq = parseInvocationId(id)?.seq ?? 0;
+			// With what was fired under another policy, and is not over yet.
+			if (overlap === "queue" && !replayed)
+				for (const each of [...unfinished, seq]) this.#turns.join(batch, schedule, each);
 			this.#statements.markRaise.run(firedMark(schedule), seq);
 			return record("fired", seq);
 		} catch (error) {

@@ -66,7 +66,7 @@ export function recover(deps: RecoverDeps): Recovered {
 			}
 		});
 	}
-	if (turns.isStuck) writeNow(deps, (batch) => turns.mend(batch));
+	if (turns.stuck.length > 0) writeNow(deps, (batch) => turns.mend(batch));
 	environment.probe.hit("recover.done");
 	return { requeued, ended };
 }

@@ -136,13 +136,13 @@ export function prepareStatements(db: Database) {
 			DELETE FROM cron_slot WHERE (schedule, slot) IN
 				(SELECT schedule, slot FROM cron_slot WHERE schedule = ? AND slot < ? AND slot <> ? ORDER BY slot LIMIT ?)`),
 
-		turnList: db.prepare<[], { seq: number; schedule: number }>(`
-			SELECT turn.seq, schedule FROM turn CROSS JOIN invocation USING (seq) WHERE state < 2 ORDER BY turn.seq`),
-		turnFirstHeld: db.prepare<[number], { seq: number }>(`
+		turnList: db.prepare<[], { seq: number; schedule: number }>("SELECT seq, schedule FROM turn"),
+		turnFirst: db.prepare<[number], { seq: number }>("SELECT seq FROM turn WHERE schedule = +? ORDER BY seq LIMIT 1"),
+		turnFirstsHeld: db.prepare<[number], { seq: number }>(`
 			SELECT seq FROM invocation WHERE state = 0 AND ready = 0 AND run_at = +? AND seq IN
-				(SELECT MIN(turn.seq) FROM turn CROSS JOIN invocation USING (seq) WHERE state < 2 GROUP BY schedule) LIMIT 1`),
-		turnInsert: db.prepare("INSERT INTO turn (seq, schedule) VALUES (?, ?)"),
-		turnDelete: db.prepare("DELETE FROM turn WHERE seq = ?"),
+				(SELECT MIN(seq) FROM turn GROUP BY schedule)`),
+		turnInsert: db.prepare("INSERT INTO turn (schedule, seq) VALUES (?, ?)"),
+		turnDelete: db.prepare("DELETE FROM turn WHERE schedule = ? AND seq = ?"),
 		turnLetGo: db.prepare(
 			"UPDATE invocation SET ready = 1, run_at = ? WHERE seq = ? AND state = 0 AND ready = 0 AND run_at = ? RETURNING lane",
 		),

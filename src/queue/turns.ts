@@ -14,33 +14,27 @@ import type { Statements } from "./statements.ts";
 /** The `run_at` of a row that waits for its turn and not for a time. */
 export const HELD_AT = Number.MAX_SAFE_INTEGER;
 
-/** Of one schedule, in the order of acceptance. */
-type Line = readonly number[];
-
 export class Turns {
 	readonly #statements: Statements;
 	readonly #lanes: Lanes;
-	readonly #lines = new Map<number, Line>();
+	/** By seq, of all in a line: nearly nothing that ends is in one. */
 	readonly #scheduleOf = new Map<number, number>();
 
 	constructor(statements: Statements, lanes: Lanes) {
 		this.#statements = statements;
 		this.#lanes = lanes;
-		for (const { seq, schedule } of statements.turnList.all()) {
-			this.#lines.set(schedule, [...this.#line(schedule), seq]);
-			this.#scheduleOf.set(seq, schedule);
-		}
+		for (const { seq, schedule } of statements.turnList.all()) this.#scheduleOf.set(seq, schedule);
 	}
 
 	/** Something of this schedule has not ended. */
 	isTaken(schedule: number): boolean {
-		return this.#line(schedule).length > 0;
+		return this.#statements.turnFirst.get(schedule) !== undefined;
 	}
 
-	/** Part of an open transaction: its row is written, held where the line was taken. */
+	/** Part of an open transaction. The row is written, and held where the line was taken. One that is in it stays where it is. */
 	join(batch: Batch, schedule: number, seq: number): void {
-		this.#statements.turnInsert.run(seq, schedule);
-		this.#change(batch, schedule, [...this.#line(schedule), seq]);
+		if (this.#scheduleOf.has(seq)) return;
+		this.#statements.turnInsert.run(schedule, seq);
 		this.#scheduleOf.set(seq, schedule);
 		batch.onRollback(() => this.#scheduleOf.delete(seq));
 	}
@@ -49,48 +43,29 @@ export class Turns {
 	ended(batch: Batch, seq: number): void {
 		const schedule = this.#scheduleOf.get(seq);
 		if (schedule === undefined) return;
-		this.#statements.turnDelete.run(seq);
+		this.#statements.turnDelete.run(schedule, seq);
 		this.#scheduleOf.delete(seq);
 		batch.onRollback(() => this.#scheduleOf.set(seq, schedule));
-		const left = this.#line(schedule).filter((each) => each !== seq);
-		this.#change(batch, schedule, left);
-		this.#letGo(batch, left);
+		this.#letGo(batch, this.#statements.turnFirst.get(schedule)?.seq);
 	}
 
-	/** The first of a line is held: that before it left without an end, with a version that was lost in an accepted rollback. */
-	get isStuck(): boolean {
-		return this.#statements.turnFirstHeld.get(HELD_AT) !== undefined;
+	/** Held, and first of their lines: what stood before them left without an end, with a version that was lost in an accepted rollback. */
+	get stuck(): readonly number[] {
+		return this.#statements.turnFirstsHeld.all(HELD_AT).map(({ seq }) => seq);
 	}
 
-	/** Lets the first of each line go. The lanes must be counted. */
+	/** Lets those go. The lanes must be counted. */
 	mend(batch: Batch): void {
-		for (const line of this.#lines.values()) this.#letGo(batch, line);
+		for (const seq of this.stuck) this.#letGo(batch, seq);
 	}
 
-	/** Does nothing where the first is under way already. */
-	#letGo(batch: Batch, line: Line): void {
-		const [first] = line;
-		if (first === undefined) return;
-		const row = this.#statements.turnLetGo.get(batch.now, first, HELD_AT) as { lane: number } | undefined;
+	/** Does nothing where it is under way already. */
+	#letGo(batch: Batch, seq: number | undefined): void {
+		const row = seq === undefined ? undefined : this.#statements.turnLetGo.get(batch.now, seq, HELD_AT);
 		if (row === undefined) return;
-		const lane = this.#lanes.get(row.lane);
+		const lane = this.#lanes.get((row as { lane: number }).lane);
 		batch.touch(lane);
 		lane.delayed -= 1;
 		lane.ready += 1;
-	}
-
-	#line(schedule: number): Line {
-		return this.#lines.get(schedule) ?? [];
-	}
-
-	#change(batch: Batch, schedule: number, line: Line): void {
-		const before = this.#line(schedule);
-		this.#set(schedule, line);
-		batch.onRollback(() => this.#set(schedule, before));
-	}
-
-	#set(schedule: number, line: Line): void {
-		if (line.length === 0) this.#lines.delete(schedule);
-		else this.#lines.set(schedule, line);
 	}
 }

@@ -143,8 +143,9 @@ INSERT INTO mark (name, value)
 	`
 -- Invocations of schedules with overlap 'queue' that have not ended: each line takes turns in the order of seq.
 CREATE TABLE turn (
-  seq      INTEGER PRIMARY KEY,
-  schedule INTEGER NOT NULL
-) STRICT;
+  schedule INTEGER NOT NULL,
+  seq      INTEGER NOT NULL,
+  PRIMARY KEY (schedule, seq)
+) STRICT, WITHOUT ROWID;
 `,
 ];

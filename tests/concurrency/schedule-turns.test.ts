@@ -137,6 +137,27 @@ test("what another policy fired, and what has not ended since, stands before the
 	assert.deepEqual(sent(q), [1, 1, 2, 3]);
 });
 
+test("a policy that is changed back finds what was fired meanwhile; skip sees those that wait", async () => {
+	using q = queueOnFile({ lanes: LANES });
+	void fire(q, 1_000);
+	q.turn();
+	void fire(q, 2_000, { overlap: "allow" });
+	q.turn();
+	void fire(q, 3_000);
+	q.turn();
+	assert.deepEqual(sent(q), [1, 2]);
+	end(q, 1);
+	assert.deepEqual(sent(q), [1, 2], "2 has not ended");
+	void q.queue.cancel(q.queue.read.list({})[0]?.invocationId ?? "");
+	q.turn();
+	const skipped = fire(q, 4_000, { overlap: "skip" });
+	q.turn();
+	assert.equal(await skipped, "overlapped", "2 has not ended, though 3 has");
+	end(q, 2);
+	assert.deepEqual(sent(q), [1, 2]);
+	q.checkCounts();
+});
+
 test("an end whose commit fails lets nobody go; its repetition does, once", async () => {
 	using q = queueOnFile({ lanes: LANES });
 	await fireThree(q);

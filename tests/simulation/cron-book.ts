@@ -223,14 +223,21 @@ export class CronBook {
 	}
 
 	#checkOverlap(book: ScheduleBook, slot: SlotChange, violate: (invariant: string, what: string) => void): void {
-		const runs = book.lastFired !== undefined && !isTerminal(book.lastFired.state);
+		const before = [...book.line, ...(book.lastFired === undefined ? [] : [book.lastFired])];
+		const runs = before.find(({ state }) => !isTerminal(state));
 		if (slot.outcome === "overlapped" && book.overlap !== "skip")
 			violate("C2", `was skipped, with overlap ${book.overlap}`);
 		// One that ended in this very commit may count as either.
-		const justEnded = book.lastFired !== undefined && this.#ledger.ended.includes(book.lastFired);
-		if (slot.outcome === "overlapped" && !runs && !justEnded) violate("C2", "was skipped, and nothing earlier runs");
-		if (slot.outcome === "fired" && book.overlap === "skip" && runs) {
-			violate("C2", `was fired while ${book.lastFired?.seq} is ${book.lastFired?.state}`);
+		const justEnded = before.some((row) => this.#ledger.ended.includes(row));
+		// A line also has what was fired before under `allow`.
+		const other = (): boolean =>
+			[...this.#ledger.rows.values()].some(
+				({ origin, state }) => origin?.startsWith(`${book.scheduleId}@`) === true && !isTerminal(state),
+			);
+		if (slot.outcome === "overlapped" && runs === undefined && !justEnded && !other())
+			violate("C2", "was skipped, and nothing earlier runs");
+		if (slot.outcome === "fired" && book.overlap === "skip" && runs !== undefined) {
+			violate("C2", `was fired while ${runs.seq} is ${runs.state}`);
 		}
 	}
 

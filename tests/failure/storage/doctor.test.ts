@@ -293,6 +293,18 @@ const DAMAGE: readonly [id: string, what: string, code: string, says: RegExp, da
 	],
 	[
 		"B16",
+		"an invocation that waits for a turn and stands in no line",
+		"DATA_CORRUPT",
+		/invocation 5 of a schedule with overlap "queue" would wait for ever/,
+		(root) => {
+			sql(
+				join(root, "queue.db"),
+				"UPDATE invocation SET state = 0, ready = 0, run_at = 9007199254740991, finished_at = NULL, status = NULL WHERE seq = 5",
+			);
+		},
+	],
+	[
+		"B16",
 		"an attempt beyond its invocation",
 		"DATA_CORRUPT",
 		/attempts of invocation 3 go beyond/,

@@ -73,4 +73,5 @@ test("a body over 11 MiB is BODY_TOO_LARGE", () => {
 test("a refusal names the field, what was expected and what came", () => {
 	assert.throws(() => checkInvokeRequest({ ...good, priority: 5000 }), /priority.*-1000 to 1000.*5000/);
 	assert.throws(() => checkInvokeRequest({ ...good, runAt: 1, delayMs: 1 }), /run_at.*delay_ms/);
+	assert.throws(() => checkInvokeRequest({ ...good, runAt: 2 ** 53 - 1 }), /run_at.*the end of the year 9999/);
 });

@@ -38,13 +38,10 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	runningList: [/^SCAN invocation USING INDEX invocation_running$/],
 	laneCountReady: [/^SCAN invocation USING COVERING INDEX invocation_ready$/],
 	laneCountDelayed: [/^SCAN invocation USING INDEX invocation_due$/, /^USE TEMP B-TREE FOR GROUP BY$/],
-	turnList: [/^SCAN turn$/, BY_SEQ],
-	turnFirstHeld: [
+	turnFirstsHeld: [
 		/^SEARCH invocation USING COVERING INDEX invocation_due \(run_at=\? AND rowid=\?\)$/,
 		/^LIST SUBQUERY/,
 		/^SCAN turn$/,
-		BY_SEQ,
-		/^USE TEMP B-TREE FOR GROUP BY$/,
 	],
 };
 /** Statements whose plan may scan: each with why. */
@@ -52,7 +49,10 @@ const SCANS: Readonly<Record<string, string>> = {
 	eventDeleteBefore: "the oldest events, as many as its LIMIT",
 	eventList: "the newest events, as many as its LIMIT",
 	...Object.fromEntries(
-		["runningList", "laneCountReady", "laneCountDelayed", "turnList", "turnFirstHeld"].map((name) => [name, "at boot"]),
+		["runningList", "laneCountReady", "laneCountDelayed", "turnList", "turnFirstsHeld"].map((name) => [
+			name,
+			"at boot",
+		]),
 	),
 };
 
