@@ -140,7 +140,11 @@ export const PLANTS = {
 	"turn-out-of-line": {
 		story: "what ends lets the last of its line go, not the first",
 		patches: [
-			{ file: "queue/turns.ts", find: "this.#letGo(batch, left);", replace: "this.#letGo(batch, left.slice(-1));" },
+			{
+				file: "queue/statements.ts",
+				find: "FROM turn WHERE schedule = +? ORDER BY seq LIMIT 1",
+				replace: "FROM turn WHERE schedule = +? ORDER BY seq DESC LIMIT 1",
+			},
 		],
 		caughtBy: ["C3"],
 	},

@@ -43,7 +43,7 @@ const SEEDS: Readonly<Record<PlantName, number>> = {
 	"waiter-not-woken": 4,
 	overtaking: 5,
 	"late-answer-after-restart": 10,
-	"turn-out-of-line": 1,
+	"turn-out-of-line": 7,
 };
 const WORLDS_MAX = 12;
 
