@@ -12,6 +12,7 @@ import { LIMITS } from "../core/limits.ts";
 import { resultChecksum } from "./checksum.ts";
 import type { Batch } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
+import type { EndedInvocation } from "./outgoing.ts";
 import type { Statements } from "./statements.ts";
 import type { Turns } from "./turns.ts";
 
@@ -159,8 +160,7 @@ export class Settler {
 	#end(batch: Batch, row: Settleable, outcome: Outcome | Finding, state: State, error: ErrorRecord | undefined): void {
 		const { lane, ticket } = row;
 		const runMs = Math.max(0, batch.now - row.startedAt);
-		this.#deps.turns.ended(batch, row.seq);
-		batch.ended({
+		this.#out(batch, {
 			seq: row.seq,
 			invocationId: row.invocationId,
 			lane,
@@ -180,8 +180,7 @@ export class Settler {
 		state: State,
 		error: ErrorRecord,
 	): void {
-		this.#deps.turns.ended(batch, row.seq);
-		batch.ended({
+		this.#out(batch, {
 			seq: row.seq,
 			invocationId: row.invocationId,
 			lane: row.lane,
@@ -192,5 +191,11 @@ export class Settler {
 			queueWaitMs: undefined,
 			cold: false,
 		});
+	}
+
+	/** The only way out: who waits for its turn behind it goes with the same transaction. */
+	#out(batch: Batch, end: EndedInvocation): void {
+		this.#deps.turns.ended(batch, end.seq);
+		batch.ended(end);
 	}
 }

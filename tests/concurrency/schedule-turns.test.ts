@@ -158,6 +158,19 @@ test("a policy that is changed back finds what was fired meanwhile; skip sees th
 	q.checkCounts();
 });
 
+test("a slot that is answered by an invocation of its key, which has ended, leaves no place taken", async () => {
+	using q = queueOnFile({ lanes: LANES });
+	for (const slot of [1_000, 2_000]) {
+		const submission = q.submission(0, { idempotencyKey: "k" });
+		void q.queue.fireSlot({ schedule: 1, slot, overlap: "queue", submission });
+		q.turn();
+		if (slot === 1_000) end(q, 1);
+	}
+	void fire(q, 3_000);
+	q.turn();
+	assert.deepEqual(sent(q), [1, 2]);
+});
+
 test("an end whose commit fails lets nobody go; its repetition does, once", async () => {
 	using q = queueOnFile({ lanes: LANES });
 	await fireThree(q);
