@@ -13,6 +13,7 @@ import { join } from "node:path";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Clock, Timer } from "../core/environment.ts";
+import { ALLOCATOR_VARIABLES } from "../protocol/index.ts";
 import { createMemoryReader } from "./memory.ts";
 
 /** How long pipes may stay open after the exit: something that the worker started holds them. */
@@ -135,7 +136,7 @@ export function createSpawner(options: SpawnerOptions): SpawnWorker {
 			cwd,
 			detached: true,
 			stdio: ["ignore", "pipe", "pipe", "pipe"],
-			env: { ...base, ...launch.env, [WORKER_MARKER]: options.instanceId },
+			env: { ...base, ...ALLOCATOR_VARIABLES, ...launch.env, [WORKER_MARKER]: options.instanceId },
 		});
 		if (child.pid !== undefined) offerToOomKiller(child.pid);
 		if (hasNoPipes(child)) {

@@ -2,3 +2,4 @@
 export * from "./client-frames.ts";
 export * from "./commands.ts";
 export * from "./worker-channel.ts";
+export * from "./worker-variables.ts";

@@ -5,9 +5,10 @@
  * web standards. An error that no handler caught does not end the process: it is logged and reported as `tainted`,
  * and the pool replaces the worker when its calls are done.
  */
-import { estimateShallowMemoryUsageOf } from "bun:jsc";
+import { drainMicrotasks, estimateShallowMemoryUsageOf } from "bun:jsc";
 import { AsyncLocalStorage } from "node:async_hooks";
 import {
+	ALLOCATOR_VARIABLES,
 	CHANNEL_VERSION,
 	FrameReader,
 	type HostMessage,
@@ -18,7 +19,7 @@ import {
 } from "../protocol/index.ts";
 import { Call, type CallDependencies } from "./call.ts";
 import { captureConsole } from "./console.ts";
-import { decoderDecode, firstOf, ownApply, OwnMap, OwnTextDecoder } from "./intrinsics.ts";
+import { decoderDecode, firstOf, ownApply, OwnMap, ownMonotonic, OwnTextDecoder } from "./intrinsics.ts";
 import { createLineSink, type LineSink } from "./lines.ts";
 import { loadBundle } from "./loader.ts";
 import { createOutbox, type Outbox } from "./outbox.ts";
@@ -63,6 +64,9 @@ function invoke(message: InvokeMessage): void {
 		call,
 		inScope(call, () => call.run()),
 	);
+	// A call that waits for nothing is over before the next one of this turn begins. Were all begun first, their Requests would
+	// live at once: 18 µs in place of 14 of each call with a hundred callers, and the first answer waited for the last call.
+	drainMicrotasks();
 }
 
 /** Awaited, not chained: `then` may be another by now. */
@@ -85,7 +89,7 @@ async function init(message: InitMessage): Promise<void> {
 	captureUncaught(limits.errorTextBytesMax);
 	// What was printed before a process.exit() in user code still leaves.
 	process.on("exit", () => outbox.flush());
-	for (const name of Object.keys(process.env)) if (MARKER.test(name)) delete process.env[name];
+	hideVariables();
 	try {
 		const url = pathToFileURL(message.bundlePath).href;
 		const { handler, config } = await loadBundle(url, message.handler, limits.configBytesMax);
@@ -103,6 +107,13 @@ async function init(message: InitMessage): Promise<void> {
 			stack,
 		});
 	}
+}
+
+/** What the pool has set is none of the function's. */
+function hideVariables(): void {
+	for (const name of Object.keys(process.env)) if (MARKER.test(name)) delete process.env[name];
+	for (const [name, value] of Object.entries(ALLOCATOR_VARIABLES))
+		if (process.env[name] === value) delete process.env[name];
 }
 
 function captureOutput(): void {
@@ -183,10 +194,10 @@ const options = {
 	fd: CHANNEL_FD,
 	socket: {
 		open(socket: Bun.Socket) {
-			outbox = createOutbox(socket, nextTick);
+			outbox = createOutbox(socket, { nextTick, now: ownMonotonic });
 		},
 		data(_socket: Bun.Socket, bytes: Uint8Array) {
-			if (reader.push(bytes) !== undefined) exit(70);
+			if (outbox.turn(() => reader.push(bytes)) !== undefined) exit(70);
 		},
 		drain() {
 			outbox.flush();

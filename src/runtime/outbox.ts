@@ -1,4 +1,7 @@
-/** Frames to the pool: those of one turn leave in one write, and what the kernel does not take waits for room. */
+/**
+ * Frames to the pool: those of one turn leave in one write, and what the kernel does not take waits for room. A turn that
+ * goes on for long writes in between, so that no answer waits for the work of the calls behind it.
+ */
 import { FrameWriter, type WorkerMessage } from "../protocol/index.ts";
 import { bytesBuffer, bytesLength, bytesOffset, ownApply, ownQueueMicrotask, OwnUint8Array } from "./intrinsics.ts";
 
@@ -7,18 +10,32 @@ export interface OutboxSocket {
 	write(bytes: Uint8Array): number;
 }
 
+/** Within a turn, how long after its last write the next frame waits no more: a hundred short calls take as long. */
+const TURN_WRITES_MS = 1;
+
+export interface OutboxOptions {
+	readonly nextTick: (callback: () => void) => void;
+	/** Monotonic milliseconds. */
+	readonly now: () => number;
+}
+
 export interface Outbox {
 	send(message: WorkerMessage): void;
+	/** What `work` sends, also from microtasks and ticks that run within it, leaves in one write at its end. */
+	turn<Result>(work: () => Result): Result;
 	/** Writes what waits; called at the end of the turn and when the socket has room again. */
 	flush(): void;
 	/** Calls `done` when all that was sent so far is with the kernel. */
 	whenEmpty(done: () => void): void;
 }
 
-export function createOutbox(socket: OutboxSocket, nextTick: (callback: () => void) => void): Outbox {
+export function createOutbox(socket: OutboxSocket, { nextTick, now }: OutboxOptions): Outbox {
 	const writer = new FrameWriter();
 	let waiting: Uint8Array[] = [];
 	let scheduled = false;
+	let inTurn = false;
+	/** In this turn; its beginning counts. */
+	let wroteAt = 0;
 	let onEmpty: (() => void) | undefined;
 
 	function flush(): void {
@@ -40,10 +57,26 @@ export function createOutbox(socket: OutboxSocket, nextTick: (callback: () => vo
 	return {
 		send(message) {
 			writer.worker(message);
+			if (inTurn) {
+				if (now() - wroteAt < TURN_WRITES_MS) return;
+				flush();
+				wroteAt = now();
+				return;
+			}
 			if (scheduled) return;
 			scheduled = true;
 			// The tick queue runs when the microtasks are done: all calls that end in this turn share the write.
 			ownQueueMicrotask(() => nextTick(flush));
+		},
+		turn(work) {
+			inTurn = true;
+			wroteAt = now();
+			try {
+				return work();
+			} finally {
+				inTurn = false;
+				if (!writer.empty) flush();
+			}
 		},
 		flush,
 		whenEmpty(done) {

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { Outcome } from "../../src/core/invocation.ts";
 import { findBun, runBun, sweepOrphans } from "../../src/pool/index.ts";
 import { createRealPool, specOf } from "../support/real-pool.ts";
+import { tempFolder } from "../support/temp-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
 
 const trials = specOf("trials.ts", { timeoutMs: 10_000, graceMs: 200 });
@@ -80,15 +82,24 @@ test("binary bodies of any size go both ways unchanged", async () => {
 
 test("a worker sees its function's variables, four of the daemon's, and nothing of the pool's", async () => {
 	await using real = createRealPool();
-	const spec = { ...trials, env: { GREETING: "hi" } };
+	const spec = { ...trials, env: { GREETING: "hi", MIMALLOC_PURGE_DELAY: "2500" } };
 	const seen = JSON.parse(text(await real.call(spec, "/environment"))) as {
 		env: Record<string, string>;
 		cwd: string;
 		left: string[];
 	};
 	assert.equal(seen.env["GREETING"], "hi");
+	assert.equal(seen.env["MIMALLOC_PURGE_DELAY"], "2500", "of those the pool sets, the function's own value counts");
 	// The last one is Bun's own, by which its children die with it.
-	const allowed = new Set(["GREETING", "PATH", "HOME", "TZ", "LANG", "BUN_FEATURE_FLAG_NO_ORPHANS"]);
+	const allowed = new Set([
+		"GREETING",
+		"MIMALLOC_PURGE_DELAY",
+		"PATH",
+		"HOME",
+		"TZ",
+		"LANG",
+		"BUN_FEATURE_FLAG_NO_ORPHANS",
+	]);
 	assert.deepEqual(
 		Object.keys(seen.env).filter((name) => !allowed.has(name)),
 		[],
@@ -236,6 +247,23 @@ test("a thousand attempts wait at once in at most four workers", async () => {
 	assert.ok(outcomes.every((outcome) => outcome.kind === "succeeded"));
 });
 
+test("an answer does not wait for the call behind it, which keeps the worker busy", async () => {
+	await using real = createRealPool();
+	using folder = tempFolder("bunbase-busy-");
+	const file = join(folder.path, "answered");
+	const spec = { ...trials, config: { ...trials.config, maxWorkers: 1 } };
+	await real.pool.prove(spec);
+	// Both are in one write to the worker.
+	const [first, second] = [
+		real.call(spec, "/busy", { query: [["ms", "5"]] }),
+		real.call(spec, "/busy", { query: [["file", file]] }),
+	];
+	assert.equal(text(await first), "was busy");
+	writeFileSync(file, "");
+	assert.equal(text(await second), "was busy");
+	assert.equal(real.pids().length, 1);
+});
+
 test("a worker over its memory is killed with WORKER_MEMORY", async () => {
 	await using real = createRealPool();
 	const spec = specOf("trials.ts", { memoryMb: 128, timeoutMs: 20_000 });
@@ -283,6 +311,9 @@ for (const [path, code, message, name] of [
 for (const [path, message] of [
 	["/late-rejection", /unhandled rejection: .*nobody catches this/s],
 	["/late-throw", /uncaught exception: .*thrown in a timer/s],
+	["/reject", /unhandled rejection: .*nobody awaits this/s],
+	["/throw-in-microtask", /uncaught exception: .*thrown in a microtask/s],
+	["/throw-in-tick", /uncaught exception: .*thrown in a tick/s],
 ] as const) {
 	test(`${path}: an error after the answer is logged, neighbours finish, and the worker is replaced`, async () => {
 		await using real = createRealPool();

@@ -1,4 +1,6 @@
 /** One scene for each path, for the tests of the pool with real workers. */
+import { existsSync } from "node:fs";
+
 interface Context {
 	readonly invocationId: string;
 	readonly attempt: number;
@@ -165,6 +167,29 @@ const scenes: Record<string, Scene> = {
 			throw new Error("thrown in a timer");
 		}, 5);
 		return new Response("answered before");
+	},
+	"/throw-in-microtask"() {
+		queueMicrotask(() => {
+			throw new Error("thrown in a microtask");
+		});
+		return new Response("answered before");
+	},
+	"/throw-in-tick"() {
+		process.nextTick(() => {
+			throw new Error("thrown in a tick");
+		});
+		return new Response("answered before");
+	},
+	"/reject"() {
+		void Promise.reject(new Error("nobody awaits this"));
+		return new Response("answered before");
+	},
+	/** Holds up everything in its process for `ms`, and until a file is there. */
+	"/busy"(_req, _ctx, url) {
+		const until = Date.now() + Number(url.searchParams.get("ms") ?? 0);
+		const file = url.searchParams.get("file") ?? ".";
+		while (Date.now() < until || !existsSync(file));
+		return new Response("was busy");
 	},
 	"/wait-until"(_req, ctx) {
 		ctx.waitUntil(Bun.sleep(50).then(() => console.log("the rest is done")));
