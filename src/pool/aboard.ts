@@ -9,7 +9,7 @@ import type { Outcome } from "../core/invocation.ts";
 import type { AttemptSpec, SlotNeed } from "./contract.ts";
 import type { Phase } from "./verdict.ts";
 
-/** Ended calls whose late log lines still find their invocation. */
+/** How many calls later the late log lines of one that ended find its invocation no more. */
 const RECENT_CALLS = 1_000;
 /** Calls are u32 on the channel. */
 const CALLS = 2 ** 32;
@@ -30,9 +30,14 @@ export type PlaceLimits = Pick<ResolvedConfig, "maxInvocations" | "memoryMb" | "
 
 export type Fence = Pick<AttemptSpec, "invocationId" | "attempt">;
 
+interface EndedCall extends Fence {
+	readonly call: number;
+}
+
 export class AboardTable {
 	readonly #attempts = new Map<number, Aboard>();
-	readonly #recent = new Map<number, Fence>();
+	/** Ended calls, each in the place of its number modulo RECENT_CALLS: a Map that loses its oldest at each end is 0.6 KB of garbage a call. */
+	readonly #recent: (EndedCall | undefined)[] = [];
 	#reserved = 0;
 	#bytes = 0;
 	#solo = false;
@@ -111,13 +116,8 @@ export class AboardTable {
 
 	finish(aboard: Aboard, outcome: Outcome): void {
 		this.#attempts.delete(aboard.call);
-		this.#recent.set(aboard.call, { invocationId: aboard.spec.invocationId, attempt: aboard.spec.attempt });
-		if (this.#recent.size > RECENT_CALLS) {
-			for (const oldest of this.#recent.keys()) {
-				this.#recent.delete(oldest);
-				break;
-			}
-		}
+		const { call, spec } = aboard;
+		this.#recent[call % RECENT_CALLS] = { call, invocationId: spec.invocationId, attempt: spec.attempt };
 		this.#left(aboard.need);
 		aboard.ended(outcome);
 	}
@@ -139,7 +139,10 @@ export class AboardTable {
 
 	/** Whose call that is or was. */
 	fenceOf(call: number): Fence | undefined {
-		return this.#attempts.get(call)?.spec ?? this.#recent.get(call);
+		const aboard = this.#attempts.get(call);
+		if (aboard !== undefined) return aboard.spec;
+		const ended = this.#recent[call % RECENT_CALLS];
+		return ended?.call === call ? ended : undefined;
 	}
 
 	#left(need: SlotNeed): void {

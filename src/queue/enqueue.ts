@@ -140,6 +140,7 @@ export class Enqueuer {
 			key ?? null,
 			request.tags === undefined || request.tags.length === 0 ? null : JSON.stringify(request.tags),
 			request.traceparent ?? null,
+			ticket === undefined ? null : lane.room.zeros,
 		);
 		if (!inline) statements.bodyInsert.run(seq * 2, body);
 		if (key !== undefined && fingerprint !== undefined) {

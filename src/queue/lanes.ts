@@ -6,6 +6,8 @@
  *
  *   Q2  running ≤ limit, unless the limit was lowered while more ran
  */
+import { ResultRoom } from "./result-room.ts";
+
 export class Lane {
 	/** Integer id of the function in metadata.db. */
 	readonly id: number;
@@ -22,6 +24,7 @@ export class Lane {
 	keyed = 0;
 	/** The lane key that was served last. */
 	lastKey = "";
+	readonly room = new ResultRoom();
 	#before: Counts | undefined;
 
 	constructor(id: number, functionId: string, settings: { limit: number; maxQueued: number; paused: boolean }) {

@@ -124,6 +124,7 @@ export class Settler {
 			row.seq,
 			row.attempt,
 		);
+		row.lane.room.saw(headers.length, inline ? bytes : 0);
 		if (changes === 1 && !inline) statements.bodyInsert.run(row.seq * 2 + 1, body);
 		return changes;
 	}

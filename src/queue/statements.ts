@@ -16,18 +16,19 @@ export function prepareStatements(db: Database) {
 		invocationInsert: db.prepare(`
 			INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at, deadline_at,
 				attempt, charged, max_attempts, at_most_once, started_at, worker, cold, source, origin,
-				method, path, headers, query, body, body_bytes, body_crc, idempotency_key, tags, traceparent)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
+				method, path, headers, query, body, body_bytes, body_crc, idempotency_key, tags, traceparent, result_body)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
 		invocationSucceed: db.prepare(`
 			UPDATE invocation SET state = 2, charged = ?, finished_at = ?, status = ?, result_headers = ?, result_body = ?,
 				result_bytes = ?, result_crc = ?
 			WHERE seq = ? AND state = 1 AND attempt = ?`),
 		invocationEnd: db.prepare(`
-			UPDATE invocation SET state = ?, charged = ?, worker_deaths = ?, daemon_deaths = ?, finished_at = ?, error = ?
+			UPDATE invocation SET state = ?, charged = ?, worker_deaths = ?, daemon_deaths = ?, finished_at = ?, error = ?,
+				result_body = NULL
 			WHERE seq = ? AND state = 1 AND attempt = ?`),
 		invocationRequeue: db.prepare(`
 			UPDATE invocation SET state = 0, ready = ?, run_at = ?, charged = ?, worker_deaths = ?, daemon_deaths = ?, solo = ?,
-				started_at = NULL, worker = NULL, cold = NULL, error = ?
+				started_at = NULL, worker = NULL, cold = NULL, error = ?, result_body = NULL
 			WHERE seq = ? AND state = 1 AND attempt = ?`),
 		invocationClaim: db.prepare(`
 			UPDATE invocation SET state = 1, attempt = attempt + 1, started_at = ?, worker = ?, cold = ?, error = NULL

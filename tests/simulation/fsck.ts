@@ -24,6 +24,10 @@ const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
 		`SELECT seq FROM invocation WHERE result_bytes > 4096 AND NOT EXISTS (SELECT 1 FROM body WHERE id = seq * 2 + 1) LIMIT 1`,
 		"a result without its body",
 	],
+	[
+		"SELECT seq FROM invocation WHERE result_body IS NOT NULL AND (state NOT IN (1, 2) OR (state = 2 AND length(result_body) <> result_bytes)) LIMIT 1",
+		"room for a result where there is none to come",
+	],
 	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],
 	[
 		`SELECT seq FROM invocation WHERE state <> 0 AND attempt - (state IN (1, 2, 3, 4, 5, 8)) <>
