@@ -34,6 +34,11 @@ export function parseInvocationId(id: string): { createdAt: number; seq: number 
 	return Number.isSafeInteger(seq) ? { createdAt, seq } : undefined;
 }
 
+/** Of an id that is known to be one. */
+export function seqOf(invocationId: string): number {
+	return parseInt(invocationId.slice(-SEQ_CHARS), 32);
+}
+
 /** Ids of everything that is not an invocation: a kind, the time, and 40 random bits. */
 export function newId(kind: "fn" | "dep" | "sch" | "evt" | "ins", clock: Clock, random: Random): string {
 	return `${kind}_${base32(clock.now(), MS_CHARS)}${base32(Math.floor(random.next() * 2 ** 40), 8)}`;

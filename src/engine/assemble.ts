@@ -102,9 +102,9 @@ export function assemble(deps: AssembleDeps): Parts {
 		claimed: (claims) => dispatcher.send(claims),
 		ended(end) {
 			telemetry.endedInvocation(registry.byId(end.lane.id).name, end);
-			waiters.ended(end);
+			waiters.ended(end.seq, end);
 		},
-		awaited: (end) => waiters.has(end.invocationId),
+		awaited: (end) => waiters.has(end.seq),
 		retryOf: (_lane, version) => registry.versionById(version).spec.config.retry,
 		freeBallast: () => folder.ballast.free(),
 		spaceLow: () => folder.keeper.spaceLow || folder.ballast.givenUp,

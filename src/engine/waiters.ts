@@ -5,11 +5,19 @@
  */
 import type { Ended } from "../core/contracts.ts";
 import { EngineError } from "../core/errors.ts";
+import { seqOf } from "../core/ids.ts";
+import { NumberMap } from "../core/number-map.ts";
 
 export type Waiter = (end: Ended | EngineError) => void;
 
+/** Whom one invocation has waiting: mostly one. */
+interface Waiting {
+	readonly invocationId: string;
+	waiters: Waiter | Set<Waiter>;
+}
+
 export class Waiters {
-	readonly #byId = new Map<string, Set<Waiter>>();
+	readonly #bySeq = new NumberMap<Waiting>();
 	#abandoned = false;
 
 	/** Returns how to stop waiting. After `abandon` the waiter is told at once, though never inside this call. */
@@ -18,48 +26,58 @@ export class Waiters {
 			queueMicrotask(() => waiter(stopping(invocationId)));
 			return () => undefined;
 		}
-		let set = this.#byId.get(invocationId);
-		if (set === undefined) {
-			set = new Set();
-			this.#byId.set(invocationId, set);
-		}
-		set.add(waiter);
+		const seq = seqOf(invocationId);
+		let waiting = this.#bySeq.get(seq);
+		if (waiting === undefined) {
+			waiting = { invocationId, waiters: waiter };
+			this.#bySeq.set(seq, waiting);
+		} else if (waiting.waiters instanceof Set) waiting.waiters.add(waiter);
+		else waiting.waiters = new Set([waiting.waiters, waiter]);
+		const stopped = waiting;
 		return () => {
-			set.delete(waiter);
-			if (set.size === 0 && this.#byId.get(invocationId) === set) this.#byId.delete(invocationId);
+			if (stopped.waiters instanceof Set) stopped.waiters.delete(waiter);
+			else if (stopped.waiters === waiter) stopped.waiters = new Set();
+			if (countOf(stopped) === 0 && this.#bySeq.get(seq) === stopped) this.#bySeq.delete(seq);
 		};
 	}
 
-	has(invocationId: string): boolean {
-		return this.#byId.has(invocationId);
+	has(seq: number): boolean {
+		return this.#bySeq.get(seq) !== undefined;
 	}
 
-	ended(end: Ended): void {
-		const set = this.#byId.get(end.invocationId);
-		if (set === undefined) return;
-		this.#byId.delete(end.invocationId);
-		for (const waiter of set) waiter(end);
+	ended(seq: number, end: Ended): void {
+		const waiting = this.#bySeq.get(seq);
+		if (waiting === undefined) return;
+		this.#bySeq.delete(seq);
+		tell(waiting, end);
 	}
 
 	/** The daemon stops: every waiter is told that the work outlives the wait. */
 	abandon(): void {
 		this.#abandoned = true;
-		const all = [...this.#byId];
-		this.#byId.clear();
-		for (const [invocationId, set] of all) for (const waiter of set) waiter(stopping(invocationId));
+		const all = this.#bySeq.values();
+		this.#bySeq.clear();
+		for (const waiting of all) tell(waiting, stopping(waiting.invocationId));
 	}
 
 	/** Invocations that are waited for. */
 	get size(): number {
-		return this.#byId.size;
+		return this.#bySeq.size;
 	}
 
 	/** Who waits for them; counted when it is asked for. */
 	get count(): number {
-		let count = 0;
-		for (const set of this.#byId.values()) count += set.size;
-		return count;
+		return this.#bySeq.values().reduce((sum, waiting) => sum + countOf(waiting), 0);
 	}
+}
+
+function countOf({ waiters }: Waiting): number {
+	return waiters instanceof Set ? waiters.size : 1;
+}
+
+function tell({ waiters }: Waiting, end: Ended | EngineError): void {
+	if (waiters instanceof Set) for (const waiter of waiters) waiter(end);
+	else waiters(end);
 }
 
 function stopping(invocationId: string): EngineError {

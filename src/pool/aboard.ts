@@ -5,6 +5,7 @@
  *   P1  at most `workerConcurrency` attempts; one that must be alone is alone; bodies stay under memoryMb/4
  */
 import type { ResolvedConfig } from "../core/function-config.ts";
+import { NumberMap } from "../core/number-map.ts";
 import type { Outcome } from "../core/invocation.ts";
 import type { AttemptSpec, SlotNeed } from "./contract.ts";
 import type { Phase } from "./verdict.ts";
@@ -35,7 +36,7 @@ interface EndedCall extends Fence {
 }
 
 export class AboardTable {
-	readonly #attempts = new Map<number, Aboard>();
+	readonly #attempts = new NumberMap<Aboard>();
 	/** Ended calls, each in the place of its number modulo RECENT_CALLS: a Map that loses its oldest at each end is 0.6 KB of garbage a call. */
 	readonly #recent: (EndedCall | undefined)[] = [];
 	#reserved = 0;
@@ -74,7 +75,7 @@ export class AboardTable {
 
 	/** The one aboard, where it is only one. */
 	get only(): Aboard | undefined {
-		return this.#attempts.size === 1 ? this.#attempts.values().next().value : undefined;
+		return this.#attempts.size === 1 ? this.#attempts.values()[0] : undefined;
 	}
 
 	get overstayers(): number {
@@ -126,7 +127,8 @@ export class AboardTable {
 		return this.#attempts.get(call);
 	}
 
-	all(): IterableIterator<Aboard> {
+	/** In the order in which they came aboard; a copy. */
+	all(): readonly Aboard[] {
 		return this.#attempts.values();
 	}
 

@@ -111,37 +111,64 @@ export class Enqueuer {
 		});
 		this.#nextSeq = seq + 1;
 		this.accepted += 1;
-		statements.invocationInsert.run(
-			seq,
-			lane.id,
-			submission.version,
-			ticket === undefined ? 0 : 1,
-			ready ? 1 : 0,
-			request.priority ?? 0,
-			laneKey,
-			now,
-			runAt,
-			deadlineAt,
-			ticket === undefined ? 0 : 1,
-			maxAttempts,
-			atMostOnce ? 1 : 0,
-			ticket === undefined ? null : now,
-			ticket === undefined ? null : ticket.worker,
-			ticket === undefined ? null : ticket.cold ? 1 : 0,
-			SOURCES.indexOf(request.source),
-			submission.origin,
-			request.method,
-			request.path,
-			headersJson,
-			queryJson,
-			inline && bytes > 0 ? body : null,
-			bytes,
-			requestChecksum({ method: request.method, path: request.path, headers: headersJson, query: queryJson }, body),
-			key ?? null,
-			request.tags === undefined || request.tags.length === 0 ? null : JSON.stringify(request.tags),
-			request.traceparent ?? null,
-			ticket === undefined ? null : lane.room.zeros,
+		const source = SOURCES.indexOf(request.source);
+		const stored = inline && bytes > 0 ? body : null;
+		const crc = requestChecksum(
+			{ method: request.method, path: request.path, headers: headersJson, query: queryJson },
+			body,
 		);
+		if (ticket !== undefined && !ticket.cold && !atMostOnce && isPlain(submission)) {
+			statements.invocationInsertPlain.run(
+				seq,
+				lane.id,
+				submission.version,
+				now,
+				maxAttempts,
+				now,
+				ticket.worker,
+				source,
+				request.method,
+				request.path,
+				headersJson,
+				queryJson,
+				stored,
+				bytes,
+				crc,
+				lane.room.zeros,
+			);
+		} else {
+			statements.invocationInsert.run(
+				seq,
+				lane.id,
+				submission.version,
+				ticket === undefined ? 0 : 1,
+				ready ? 1 : 0,
+				request.priority ?? 0,
+				laneKey,
+				now,
+				runAt,
+				deadlineAt,
+				ticket === undefined ? 0 : 1,
+				maxAttempts,
+				atMostOnce ? 1 : 0,
+				ticket === undefined ? null : now,
+				ticket === undefined ? null : ticket.worker,
+				ticket === undefined ? null : ticket.cold ? 1 : 0,
+				source,
+				submission.origin,
+				request.method,
+				request.path,
+				headersJson,
+				queryJson,
+				stored,
+				bytes,
+				crc,
+				key ?? null,
+				request.tags === undefined || request.tags.length === 0 ? null : JSON.stringify(request.tags),
+				request.traceparent ?? null,
+				ticket === undefined ? null : lane.room.zeros,
+			);
+		}
 		if (!inline) statements.bodyInsert.run(seq * 2, body);
 		if (key !== undefined && fingerprint !== undefined) {
 			statements.idempotencyPut.run(lane.id, key, seq, fingerprint, now + LIMITS.idempotencyTtlMs);
@@ -216,6 +243,21 @@ export class Enqueuer {
 		}
 		return { invocationId: invocationId(first.createdAt, first.seq), state: stateOf(first.state), replayed: true };
 	}
+}
+
+/** Nothing optional is asked for: its row has every default. */
+function isPlain({ request, origin }: Submission): boolean {
+	return (
+		origin === null &&
+		request.runAt === undefined &&
+		request.delayMs === undefined &&
+		request.deadlineMs === undefined &&
+		request.priority === undefined &&
+		request.laneKey === undefined &&
+		request.idempotencyKey === undefined &&
+		request.tags === undefined &&
+		request.traceparent === undefined
+	);
 }
 
 /** Method, path, query and body; headers are left out, because clients vary them between tries. */

@@ -10,6 +10,7 @@ import { EngineError } from "../core/errors.ts";
 import type { Overlap, ResolvedConfig } from "../core/function-config.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
 import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
+import { NumberMap } from "../core/number-map.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
 import type { Batch } from "./batch.ts";
@@ -81,7 +82,7 @@ export class Queue {
 	readonly #turns: Turns;
 	readonly #pruner: Pruner;
 	/** Claims that are not settled yet, by seq: a cancel marks them. */
-	readonly #running = new Map<number, Claim>();
+	readonly #running = new NumberMap<Claim>();
 
 	constructor(deps: QueueDeps) {
 		this.#deps = deps;

@@ -218,7 +218,7 @@ async function play(scheduler: fc.Scheduler, wanted: readonly Plan[]): Promise<v
 			ended(end) {
 				assert.ok(!ended.has(end.invocationId), "an end is told once");
 				ended.set(end.invocationId, end);
-				waiters.ended(end);
+				waiters.ended(end.seq, end);
 			},
 			defer: (flush) => someTime("turn", flush),
 			retryOf: (_lane, version) => registry.versionById(version).spec.config.retry,

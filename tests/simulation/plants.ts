@@ -114,8 +114,8 @@ export const PLANTS = {
 		patches: [
 			{
 				file: "engine/waiters.ts",
-				find: "if (set === undefined) return;",
-				replace: 'if (set === undefined || end.state === "cancelled") return;',
+				find: "if (waiting === undefined) return;",
+				replace: 'if (waiting === undefined || end.state === "cancelled") return;',
 			},
 		],
 		caughtBy: ["E1"],

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Ended } from "../../../src/core/contracts.ts";
 import { EngineError } from "../../../src/core/errors.ts";
+import { seqOf } from "../../../src/core/ids.ts";
 import { Waiters } from "../../../src/engine/waiters.ts";
 
 const end = (invocationId: string): Ended => ({
@@ -20,8 +21,8 @@ test("every waiter of an invocation is told of its end, once; others are not", (
 	waiters.add("a", () => told.push("a2"));
 	waiters.add("b", () => told.push("b"));
 	assert.deepEqual([waiters.size, waiters.count], [2, 3]);
-	waiters.ended(end("a"));
-	waiters.ended(end("a"));
+	waiters.ended(seqOf("a"), end("a"));
+	waiters.ended(seqOf("a"), end("a"));
 	assert.deepEqual(told, ["a1", "a2"]);
 	assert.equal(waiters.size, 1);
 });
@@ -32,7 +33,7 @@ test("one that stopped waiting is not told, and leaves nothing behind", () => {
 	stop();
 	stop();
 	assert.equal(waiters.size, 0);
-	waiters.ended(end("a"));
+	waiters.ended(seqOf("a"), end("a"));
 });
 
 test("a waiter that stops and another that starts while an end is told do not disturb each other", () => {
@@ -44,7 +45,7 @@ test("a waiter that stops and another that starts while an end is told do not di
 		waiters.add("a", () => told.push("late"));
 	});
 	waiters.add("a", () => told.push("second"));
-	waiters.ended(end("a"));
+	waiters.ended(seqOf("a"), end("a"));
 	assert.deepEqual(told, ["first", "second"]);
 	assert.equal(waiters.size, 1);
 	stop();
