@@ -12,6 +12,8 @@ export interface Figure {
 	readonly measured: number;
 	/** What it is compared with, in the same unit. */
 	readonly base?: { readonly name: string; readonly value: number };
+	/** Where both took turns: the median of the ratios of each turn. Absent: `measured` to `base`. */
+	readonly ratio?: number;
 	/** At most or at least: of the value, or of the ratio to the base. Absent: shown, not judged. */
 	readonly limit?: { readonly of: "value" | "ratio"; readonly atMost?: number; readonly atLeast?: number };
 	readonly remark?: string;
@@ -28,7 +30,7 @@ export interface Curve {
 }
 
 export function ratioOf(figure: Figure): number | undefined {
-	return figure.base === undefined ? undefined : figure.measured / figure.base.value;
+	return figure.ratio ?? (figure.base === undefined ? undefined : figure.measured / figure.base.value);
 }
 
 export function isMet(figure: Figure): boolean | undefined {

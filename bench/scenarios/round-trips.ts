@@ -1,6 +1,7 @@
 /**
  * Warm round trips: durable, result recorded, by socket and by HTTP (keep-alive) with 1, 10, 100 and 1,000 callers.
- * Floor and engine take turns within each round, so that both meet the same machine.
+ * Floor and engine take short turns, each beginning every other time, and a ratio is the median of the turns' ratios: the
+ * machines that this is run on change their speed two- to fivefold within seconds, and a pair of turns meets the same one.
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -20,6 +21,8 @@ export const LOADS = [
 /** As the floor has: all callers in one worker. With the default limits 100 callers are spread over four. */
 const ONE_WORKER = { maxWorkers: 1, workerConcurrency: 1000, concurrency: 1000 };
 export const BODY_BYTES = 64;
+/** In each round, for each number of callers; they share its time. */
+const TURNS = 4;
 
 type Callers = (typeof LOADS)[number]["callers"];
 
@@ -38,28 +41,32 @@ export const roundTrips: Scenario = {
 		await using daemon = await startDaemon(join(folder, "data"), { main: context.main });
 		await daemon.deploy("echo", "echo", ONE_WORKER);
 		await daemon.deploy("echo", "echo-spread");
-		const { warmupMs, measureMs } = context;
+		const turns = context.quick ? 1 : TURNS;
+		const warmupMs = context.warmupMs / turns;
+		const measureMs = context.measureMs / turns;
 		const of = (functionId: string) => ({ warmupMs, measureMs, calls: [{ functionId, bodyBytes: BODY_BYTES }] });
 		const runs = new Map<Callers, Runs>(LOADS.map(({ callers }) => [callers, { floor: [], socket: [], http: [] }]));
 		const spread: Driven[] = [];
+		const floorSocket = { kind: "socket", path: floor.socketPath } as const;
 		const socket = { kind: "socket", path: daemon.socketPath } as const;
-		await warmUp(context, "echo", [
-			{ kind: "socket", path: floor.socketPath },
-			socket,
-			{ kind: "http", ...daemon.http },
-		]);
+		await warmUp(context, "echo", [floorSocket, socket, { kind: "http", ...daemon.http }]);
 		await warmUp(context, "echo-spread", [socket]);
 		for (let round = 1; round <= context.rounds; round += 1) {
 			for (const load of LOADS) {
 				const { callers } = load;
 				const into = runsOf(runs, callers);
-				into.floor.push(await runDriver({ ...of("echo"), ...load, kind: "socket", path: floor.socketPath }));
-				into.socket.push(await runDriver({ ...of("echo"), ...load, kind: "socket", path: daemon.socketPath }));
-				into.http.push(await runDriver({ ...of("echo"), ...daemon.http, kind: "http", callers, sockets: callers }));
+				const takes = [
+					async () => into.floor.push(await runDriver({ ...of("echo"), ...load, ...floorSocket })),
+					async () => into.socket.push(await runDriver({ ...of("echo"), ...load, ...socket })),
+					async () =>
+						into.http.push(await runDriver({ ...of("echo"), ...daemon.http, kind: "http", callers, sockets: callers })),
+				];
+				for (let turn = 0; turn < turns; turn += 1) {
+					for (const take of turn % 2 === 0 ? takes : takes.toReversed()) await take();
+				}
 				note(context, round, `${callers} callers`, into);
 			}
-			const load = { ...of("echo-spread"), kind: "socket", callers: 100, sockets: 4 } as const;
-			spread.push(await runDriver({ ...load, path: daemon.socketPath }));
+			spread.push(await runDriver({ ...of("echo-spread"), ...socket, callers: 100, sockets: 4 }));
 		}
 		return [...judged(runs, spread), ...shown(runs)];
 	},
@@ -141,20 +148,26 @@ function runsOf(runs: ReadonlyMap<Callers, Runs>, callers: Callers): Runs {
 	return found;
 }
 
-function againstFloor(runs: Runs, of: (driven: Driven) => number): Pick<Figure, "measured" | "base"> {
-	return { measured: median(runs.socket.map(of)), base: { name: "floor", value: median(runs.floor.map(of)) } };
+function againstFloor({ socket, floor }: Runs, of: (driven: Driven) => number): Compared {
+	return compared(socket.map(of), "floor", floor.map(of));
 }
 
-function againstSocket(runs: Runs, of: (driven: Driven) => number): Pick<Figure, "measured" | "base"> {
-	return { measured: median(runs.http.map(of)), base: { name: "socket", value: median(runs.socket.map(of)) } };
+function againstSocket({ http, socket }: Runs, of: (driven: Driven) => number): Compared {
+	return compared(http.map(of), "socket", socket.map(of));
+}
+
+type Compared = Pick<Figure, "measured" | "base" | "ratio">;
+
+/** Turn by turn. */
+function compared(measured: readonly number[], name: string, base: readonly number[]): Compared {
+	const ratios = measured.map((value, turn) => value / (base[turn] ?? Number.NaN));
+	return { measured: median(measured), base: { name, value: median(base) }, ratio: median(ratios) };
 }
 
 function note(context: Context, round: number, what: string, { floor, socket, http }: Runs): void {
-	const text = (driven: Driven | undefined): string =>
-		driven === undefined
-			? ""
-			: `${Math.round(driven.perSecond)}/s p50 ${driven.p50.toFixed(2)} p99 ${driven.p99.toFixed(2)} ms`;
-	context.note(
-		`round ${round}, ${what}: floor ${text(floor.at(-1))}; engine ${text(socket.at(-1))}; HTTP ${text(http.at(-1))}`,
-	);
+	const text = (all: readonly Driven[]): string => {
+		const last = (of: (driven: Driven) => number): number => median(all.slice(-TURNS).map(of));
+		return `${Math.round(last((driven) => driven.perSecond))}/s p50 ${last((driven) => driven.p50).toFixed(2)} p99 ${last((driven) => driven.p99).toFixed(2)} ms`;
+	};
+	context.note(`round ${round}, ${what}: floor ${text(floor)}; engine ${text(socket)}; HTTP ${text(http)}`);
 }

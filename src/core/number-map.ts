@@ -10,6 +10,8 @@
  * of deleted entries. Numbers are spread by Fibonacci hashing, because those of one lane may be any distance apart.
  */
 const CAPACITY_MIN_BITS = 4;
+/** Up to here it stays as large as it was: what comes and goes in groups would make it shrink and grow with each (3 % of the daemon). */
+const KEPT_BITS = 10;
 const GOLDEN = 0x9e37_79b1;
 
 export class NumberMap<Value extends object> {
@@ -53,7 +55,7 @@ export class NumberMap<Value extends object> {
 		values[hole] = undefined;
 		this.#size -= 1;
 		// What a burst has made large becomes small again.
-		if (this.#size * 8 < values.length && this.#bits > CAPACITY_MIN_BITS) this.#resize(this.#bits - 1);
+		if (this.#size * 8 < values.length && this.#bits > KEPT_BITS) this.#resize(this.#bits - 1);
 		return true;
 	}
 
