@@ -44,10 +44,19 @@ export class Connections {
 	}
 }
 
+/** A request that has no whole answer yet, with what begins it. */
+interface Unanswered {
+	readonly res: ServerResponse;
+	readonly begin: () => void;
+}
+
 class Connection {
 	readonly #socket: Socket;
-	/** In the order of their requests, each with what begins it; the first has begun. */
-	readonly #unanswered = new Map<ServerResponse, () => void>();
+	/**
+	 * In the order of their requests; the first has begun. A list, because a Map that is emptied again and again keeps answers
+	 * alive for the collector (core/number-map.ts).
+	 */
+	#unanswered: Unanswered[] = [];
 	#pausing = false;
 	#last: ServerResponse | undefined;
 	#refusal: string | undefined;
@@ -59,10 +68,10 @@ class Connection {
 	take(res: ServerResponse, begin: () => void): void {
 		if (this.#refusal !== undefined || this.#last?.shouldKeepAlive === false) return; // C2
 		this.#last = res;
-		this.#unanswered.set(res, begin);
+		this.#unanswered.push({ res, begin });
 		res.once("close", () => this.#answered(res));
-		if (this.#unanswered.size === 1) begin();
-		else if (this.#unanswered.size >= UNANSWERED_MAX && !this.#pausing) this.#pauseSoon(); // C4
+		if (this.#unanswered.length === 1) begin();
+		else if (this.#unanswered.length >= UNANSWERED_MAX && !this.#pausing) this.#pauseSoon(); // C4
 	}
 
 	/** Node resumes the socket at the end of each message, in the next tick: ours is the one after. */
@@ -71,7 +80,7 @@ class Connection {
 		process.nextTick(() =>
 			process.nextTick(() => {
 				this.#pausing = false;
-				if (this.#unanswered.size >= UNANSWERED_MAX) this.#socket.pause();
+				if (this.#unanswered.length >= UNANSWERED_MAX) this.#socket.pause();
 			}),
 		);
 	}
@@ -83,22 +92,22 @@ class Connection {
 	}
 
 	#answered(res: ServerResponse): void {
-		this.#unanswered.delete(res);
+		const place = this.#unanswered.findIndex((each) => each.res === res);
+		if (place >= 0) this.#unanswered.splice(place, 1);
 		if (this.#socket.destroyed || !res.shouldKeepAlive) {
-			this.#unanswered.clear(); // C2
+			this.#unanswered = []; // C2
 			return;
 		}
 		if (this.#refusal !== undefined) this.#refuse();
-		else if (this.#unanswered.size < UNANSWERED_MAX && this.#socket.isPaused()) this.#socket.resume();
-		const [begin] = this.#unanswered.values();
-		begin?.(); // C3
+		else if (this.#unanswered.length < UNANSWERED_MAX && this.#socket.isPaused()) this.#socket.resume();
+		this.#unanswered[0]?.begin(); // C3
 	}
 
 	/** C1: the request that broke is itself unanswered and never whole; it is the last one. */
 	#refuse(): void {
-		const before = [...this.#unanswered.keys()].filter(({ req }) => req.complete);
+		const before = this.#unanswered.filter(({ res }) => res.req.complete);
 		if (before.length > 0 || this.#refusal === undefined) return;
-		const started = [...this.#unanswered.keys()].some(({ headersSent }) => headersSent);
+		const started = this.#unanswered.some(({ res }) => res.headersSent);
 		if (this.#socket.writable && !started) this.#socket.write(this.#refusal);
 		this.#socket.destroySoon();
 	}

@@ -12,6 +12,7 @@ import type { Engine, Source } from "../core/contracts.ts";
 import type { Environment } from "../core/environment.ts";
 import { EngineError, messageOf } from "../core/errors.ts";
 import { LIMITS } from "../core/limits.ts";
+import { NumberMap } from "../core/number-map.ts";
 import { createApi } from "./http-api.ts";
 import type { Api } from "./http-api.ts";
 import { Connections } from "./http-connection.ts";
@@ -69,7 +70,8 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	const checkToken = createTokenCheck(options.tokens ?? []);
 	const stopping = new AbortController();
 	/** Answers that are not handed to their connection yet. */
-	const inFlight = new Set<ServerResponse>();
+	const inFlight = new NumberMap<ServerResponse>();
+	let lastRequest = 0;
 	const connections = new Connections();
 	let server: Server | undefined;
 	let starting: Promise<void> | undefined;
@@ -114,7 +116,8 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	}
 
 	async function serve(context: HttpContext, api: Api, req: IncomingMessage, res: ServerResponse): Promise<void> {
-		inFlight.add(res);
+		const number = ++lastRequest;
+		inFlight.set(number, res);
 		try {
 			if (stopping.signal.aborted) res.shouldKeepAlive = false;
 			passGuard(req, res);
@@ -125,7 +128,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 		} catch (thrown) {
 			sendThrown(req, res, thrown, environment);
 		} finally {
-			inFlight.delete(res);
+			inFlight.delete(number);
 		}
 	}
 
@@ -140,7 +143,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 	}
 
 	async function close(): Promise<void> {
-		for (const res of inFlight) res.shouldKeepAlive = false;
+		for (const res of inFlight.values()) res.shouldKeepAlive = false;
 		stopping.abort();
 		await starting?.catch(() => undefined);
 		const running = server;
@@ -156,7 +159,7 @@ export function httpSource(options: HttpSourceOptions): HttpSource {
 				timer.cancel();
 				resolve();
 			});
-			const busy = new Set([...inFlight].map((res) => res.req.socket));
+			const busy = new Set(inFlight.values().map((res) => res.req.socket));
 			for (const socket of connections.sockets()) if (!busy.has(socket)) socket.destroySoon();
 		});
 		running.close(() => undefined); // only to end its timer of CHECK_EVERY_MS
