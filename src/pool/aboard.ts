@@ -10,7 +10,7 @@ import type { Outcome } from "../core/invocation.ts";
 import type { AttemptSpec, SlotNeed } from "./contract.ts";
 import type { Phase } from "./verdict.ts";
 
-/** How many calls later the late log lines of one that ended find its invocation no more. */
+/** Ended calls whose late log lines still find their invocation. */
 const RECENT_CALLS = 1_000;
 /** Calls are u32 on the channel. */
 const CALLS = 2 ** 32;
@@ -37,8 +37,9 @@ interface EndedCall extends Fence {
 
 export class AboardTable {
 	readonly #attempts = new NumberMap<Aboard>();
-	/** Ended calls, each in the place of its number modulo RECENT_CALLS: a Map that loses its oldest at each end is 0.6 KB of garbage a call. */
-	readonly #recent: (EndedCall | undefined)[] = [];
+	/** The last to end, in a ring: a Map that loses its oldest at each end is 0.6 KB of garbage a call. */
+	readonly #recent: EndedCall[] = [];
+	#ended = 0;
 	#reserved = 0;
 	#bytes = 0;
 	#solo = false;
@@ -118,7 +119,8 @@ export class AboardTable {
 	finish(aboard: Aboard, outcome: Outcome): void {
 		this.#attempts.delete(aboard.call);
 		const { call, spec } = aboard;
-		this.#recent[call % RECENT_CALLS] = { call, invocationId: spec.invocationId, attempt: spec.attempt };
+		this.#recent[this.#ended % RECENT_CALLS] = { call, invocationId: spec.invocationId, attempt: spec.attempt };
+		this.#ended += 1;
 		this.#left(aboard.need);
 		aboard.ended(outcome);
 	}
@@ -127,7 +129,7 @@ export class AboardTable {
 		return this.#attempts.get(call);
 	}
 
-	/** In the order in which they came aboard; a copy. */
+	/** By their calls' numbers, which is the order in which they came aboard; a copy. */
 	all(): readonly Aboard[] {
 		return this.#attempts.values();
 	}
@@ -141,10 +143,7 @@ export class AboardTable {
 
 	/** Whose call that is or was. */
 	fenceOf(call: number): Fence | undefined {
-		const aboard = this.#attempts.get(call);
-		if (aboard !== undefined) return aboard.spec;
-		const ended = this.#recent[call % RECENT_CALLS];
-		return ended?.call === call ? ended : undefined;
+		return this.#attempts.get(call)?.spec ?? this.#recent.find((ended) => ended.call === call);
 	}
 
 	#left(need: SlotNeed): void {

@@ -1,6 +1,7 @@
 /**
  * How Bun's allocator (mimalloc 3) is set in a worker. The runtime takes these out of `process.env` again, because they
- * are none of the function's own; where a function sets one of them itself, that counts and stays.
+ * are none of the function's own; where a function sets one of them to something else, that counts and stays. (What `Bun.spawn`
+ * starts without an `env` of its own inherits them all the same: Bun gives it what the process began with.)
  *
  * By itself the allocator gives memory back that has been free for a tenth of a second, blocks within used pages too, and a busy worker
  * faults it in again. Holding it for a second, and used pages whole, spares up to a third of what a short call

@@ -1,6 +1,6 @@
 /**
  * Frames to the pool: those of one turn leave in one write, and what the kernel does not take waits for room. A turn that
- * goes on for long writes in between, so that no answer waits for the work of the calls behind it.
+ * goes on for long writes in between: what is sent a millisecond after its last write leaves at once, with all that waits.
  */
 import { FrameWriter, type WorkerMessage } from "../protocol/index.ts";
 import { bytesBuffer, bytesLength, bytesOffset, ownApply, ownQueueMicrotask, OwnUint8Array } from "./intrinsics.ts";

@@ -38,25 +38,19 @@ export async function readBody(req: IncomingMessage, res: ServerResponse, limit:
 	if (req.headers.expect !== undefined) res.writeContinue(); // B2
 	return await new Promise<Uint8Array>((resolve, reject) => {
 		const body = new Gathered();
-		let whole = false;
-		const fail = (error: Error): void => {
+		// Also where it came whole: what listens keeps the body for as long as there is the request, and its handler may take long.
+		const finish = (settle: () => void): void => {
 			req.off("data", onData);
 			req.off("end", onEnd);
 			req.off("close", onClose);
-			reject(error);
+			settle();
 		};
 		const onData = (chunk: Buffer): void => {
-			if (body.bytes + chunk.length > limit) fail(tooLarge(limit, `more than ${limit}`)); // B1
+			if (body.bytes + chunk.length > limit) finish(() => reject(tooLarge(limit, `more than ${limit}`))); // B1
 			else body.add(chunk);
 		};
-		// Nothing follows but the close: the listeners go with the request.
-		const onEnd = (): void => {
-			whole = true;
-			resolve(body.whole());
-		};
-		const onClose = (): void => {
-			if (!whole) fail(new ClientGone("the client left before its body was whole")); // B3
-		};
+		const onEnd = (): void => finish(() => resolve(body.whole()));
+		const onClose = (): void => finish(() => reject(new ClientGone("the client left before its body was whole"))); // B3
 		req.on("error", () => undefined); // a close follows
 		req.on("data", onData);
 		req.on("end", onEnd);
