@@ -191,6 +191,10 @@ for (const durability of ["power", "process"]) {
 				const { accepted, end } = load(daemon);
 				const enough = 20 + Math.floor(random.next() * 300);
 				await waitFor("acceptances", () => accepted.size >= enough);
+				// Twenty may be accepted before the first mark has reached the disk, and then the kill would try nothing.
+				if (durability === "power") {
+					await waitFor("a mark", () => (readHighWater(dataDir)?.queue.seq ?? 0) > 0);
+				}
 				if (round % 2 === 1) {
 					// In a quiet moment, when the mark says all that there is: one more would be one too many.
 					await end();
