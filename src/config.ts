@@ -88,6 +88,7 @@ const ENVIRONMENT: Readonly<Record<string, readonly [Key, (value: string) => unk
 	BUNBASE_DURABILITY: ["durability", text],
 	BUNBASE_FREE_BYTES_MIN: ["freeBytesMin", whole],
 	BUNBASE_MAX_WORKERS_TOTAL: ["maxWorkersTotal", whole],
+	BUNBASE_SPARE_WORKERS: ["spareWorkers", whole],
 	BUNBASE_RESULT_RETENTION: ["resultRetentionMs", duration],
 	BUNBASE_LOG_RETENTION: ["logRetentionMs", duration],
 	BUNBASE_DRAIN: ["drainMs", duration],

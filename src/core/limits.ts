@@ -79,6 +79,7 @@ export const LIMITS = {
 	breakerBaseMs: 1 * SECOND,
 	breakerCapMs: 60 * SECOND,
 	workersTotalDefault: 32,
+	spareWorkersDefault: 1,
 	spawnsAtOnceMax: 4,
 	drainMs: 30 * SECOND,
 

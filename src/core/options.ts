@@ -14,6 +14,8 @@ export const engineOptionsSchema = z.strictObject({
 	/** With less free space on the disk new work is refused. Default: 1 % of it, from 64 MiB to 1 GiB. */
 	freeBytesMin: z.int().min(0).optional(),
 	maxWorkersTotal: z.int().min(1).max(4096).optional(),
+	/** Worker processes kept ready for whichever function needs one next. */
+	spareWorkers: z.int().min(0).max(16).optional(),
 	resultRetentionMs: z.int().min(1000).optional(),
 	logRetentionMs: z.int().min(1000).optional(),
 	/** How long a stop waits for running attempts. */
@@ -31,6 +33,7 @@ export interface ResolvedOptions {
 	readonly acceptRollback: boolean;
 	readonly freeBytesMin: number | undefined;
 	readonly maxWorkersTotal: number;
+	readonly spareWorkers: number;
 	readonly resultRetentionMs: number;
 	readonly logRetentionMs: number;
 	readonly drainMs: number;
@@ -49,6 +52,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
 		acceptRollback: given.acceptRollback ?? false,
 		freeBytesMin: given.freeBytesMin,
 		maxWorkersTotal: given.maxWorkersTotal ?? LIMITS.workersTotalDefault,
+		spareWorkers: given.spareWorkers ?? LIMITS.spareWorkersDefault,
 		resultRetentionMs: given.resultRetentionMs ?? LIMITS.resultRetentionMs,
 		logRetentionMs: given.logRetentionMs ?? LIMITS.logRetentionMs,
 		drainMs: given.drainMs ?? LIMITS.drainMs,

@@ -73,6 +73,7 @@ export function assemble(deps: AssembleDeps): Parts {
 		tmpDir: folder.paths.tmp,
 		instanceId: folder.instanceId,
 		maxWorkersTotal: options.maxWorkersTotal,
+		spareWorkers: options.spareWorkers,
 		...deps.processes,
 		events: {
 			capacity(functionId) {

@@ -17,6 +17,7 @@ import { createMemoryReader, type ReadMemory } from "./memory.ts";
 import { createSpawner, type HostVariables, type SpawnWorker } from "./process.ts";
 import { Proving } from "./proving.ts";
 import { WorkerSlot } from "./slot.ts";
+import { Spares } from "./spares.ts";
 import { Starts } from "./starts.ts";
 import { Stopping } from "./stopping.ts";
 import { HELD_EMPTY_MS, Supply } from "./supply.ts";
@@ -32,6 +33,8 @@ export interface PoolDependencies {
 	/** Marks the processes, so that the next daemon finds what this one leaves. */
 	readonly instanceId: string;
 	readonly maxWorkersTotal: number;
+	/** Processes kept ready for whichever function needs a worker next; default 0. */
+	readonly spareWorkers?: number;
 	readonly events: PoolEvents;
 	/** Where PATH, HOME, TZ and LANG come from; default: the environment of this process. */
 	readonly hostVariables?: HostVariables;
@@ -50,6 +53,7 @@ class WorkerPool implements Pool {
 	readonly #live = new Set<Worker>();
 	readonly #versions = new Versions();
 	readonly #demand: Demand;
+	readonly #spares: Spares;
 	readonly #starts: Starts;
 	readonly #supply: Supply;
 	readonly #proving: Proving;
@@ -70,9 +74,15 @@ class WorkerPool implements Pool {
 			},
 			capacity: (functionId) => events.capacity(functionId),
 		});
+		this.#spares = new Spares({
+			clock,
+			spawn: deps.spawn ?? spawnerOf(deps),
+			count: deps.spareWorkers ?? 0,
+			gone: () => this.#endIfStopped(),
+		});
 		this.#starts = new Starts({
 			environment,
-			worker: { environment, spawn: deps.spawn ?? spawnerOf(deps), events: this.#workerEvents() },
+			worker: { environment, spawn: this.#spares.launch, events: this.#workerEvents() },
 			live: this.#live,
 			launched: () => this.#watch.started(),
 			halfOpen: (version) => this.#demand.tell(version.spec, false),
@@ -162,6 +172,7 @@ class WorkerPool implements Pool {
 		if (this.#stopping === undefined) {
 			this.#demand.stop();
 			this.#proving.stop();
+			this.#spares.stop();
 			this.#starts.stop(this.#versions.all());
 			this.#stopping = new Stopping(this.#deps.environment.clock, this.#live);
 		}
@@ -206,7 +217,7 @@ class WorkerPool implements Pool {
 	}
 
 	#endIfStopped(): void {
-		if (this.#stopping?.endIfEmpty() === true) this.#watch.stop();
+		if (this.#spares.size === 0 && this.#stopping?.endIfEmpty() === true) this.#watch.stop();
 	}
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { Outcome } from "../../src/core/invocation.ts";
 import { findBun, runBun, sweepOrphans } from "../../src/pool/index.ts";
+import { childrenOf, isGone } from "../support/processes.ts";
 import { createRealPool, specOf } from "../support/real-pool.ts";
 import { tempFolder } from "../support/temp-folder.ts";
 import { waitFor } from "../support/wait-for.ts";
@@ -106,6 +107,27 @@ test("a worker sees its function's variables, four of the daemon's, and nothing 
 	);
 	assert.deepEqual(seen.left, []);
 	assert.match(seen.cwd, /bunbase-pool-.*worker-/);
+});
+
+test("a spare process becomes the worker of whichever function needs one first, and is like any other", async () => {
+	await using real = createRealPool({ spareWorkers: 1 });
+	const first = await waitFor("a spare", () => childrenOf(process.pid)[0]);
+	assert.equal(text(await real.call(trials, "/pid")), `${first}`);
+	assert.equal(text(await real.call(trials, "/pid")), `${first}`);
+	const next = await waitFor("its successor", () => childrenOf(process.pid).find((pid) => pid !== first));
+	const other = specOf(
+		"trials.ts",
+		{ timeoutMs: 10_000 },
+		{ key: "other/v1", functionId: "fn_o", functionName: "other" },
+	);
+	const own = { ...other, key: "own/v1", functionId: "fn_own", env: { OWN: "1" } };
+	const pid = text(await real.call(own, "/pid"));
+	assert.notEqual(pid, `${next}`, "one with variables of its own has a process with them");
+	assert.equal(text(await real.call(other, "/pid")), `${next}`);
+	assert.equal(text(await real.call(other, "/echo", { body: new TextEncoder().encode("hello") })), "hello");
+	const last = await waitFor("the third", () => childrenOf(process.pid).find((child) => !real.pids().includes(child)));
+	await real.pool.stop(0);
+	assert.ok([first, next, last].every(isGone));
 });
 
 test("prove answers with the exported config, a named handler is found, and an object with fetch", async () => {

@@ -104,6 +104,7 @@ export class Daemon {
 			resultRetentionMs: deps.plan.retentionMs,
 			drainMs: deps.plan.drainMs,
 			maxWorkersTotal: deps.plan.maxWorkersTotal,
+			spareWorkers: deps.plan.spareWorkers,
 			environment,
 			sources: [eventsSource(), cronSource(environment)],
 		});

@@ -23,6 +23,7 @@ export interface WorldPlan {
 	readonly retentionMs: number;
 	readonly drainMs: number;
 	readonly maxWorkersTotal: number;
+	readonly spareWorkers: number;
 }
 
 const DAY = 86_400_000;
@@ -137,5 +138,6 @@ export function planWorld(chance: Chance): WorldPlan {
 		retentionMs: chance.pick([3_600_000, 12 * 3_600_000, DAY, 2 * DAY]),
 		drainMs: chance.pick([0, 500, 5_000]),
 		maxWorkersTotal: chance.between(4, 12),
+		spareWorkers: chance.between(0, 2),
 	};
 }

@@ -57,7 +57,7 @@ export function spec(config: Partial<ResolvedConfig> = {}, name = "f", version =
 	};
 }
 
-export function createPoolHarness(options: { maxWorkersTotal?: number } = {}): PoolHarness {
+export function createPoolHarness(options: { maxWorkersTotal?: number; spareWorkers?: number } = {}): PoolHarness {
 	const clock = createFakeClock();
 	const processes = createFakeProcesses();
 	const capacity: string[] = [];
@@ -71,6 +71,7 @@ export function createPoolHarness(options: { maxWorkersTotal?: number } = {}): P
 		tmpDir: "/no/tmp",
 		instanceId: "ins_test",
 		maxWorkersTotal: options.maxWorkersTotal ?? 32,
+		spareWorkers: options.spareWorkers ?? 0,
 		events: {
 			capacity(functionId) {
 				assert.equal(reserving, false, "capacity was called inside reserve");

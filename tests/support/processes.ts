@@ -1,5 +1,5 @@
 /** What the kernel says of a process. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** R, S, D, T (stopped), Z (dead, but its parent has not looked); undefined where there is none. */
 export function stateOf(pid: number): string | undefined {
@@ -24,4 +24,17 @@ export function residentBytes(pid: number): number {
 	} catch {
 		return 0;
 	}
+}
+
+/** Those that it started and that run; by all of them, because the kernel's own list has only what the first thread started. */
+export function childrenOf(pid: number): number[] {
+	return readdirSync("/proc").flatMap((name) => {
+		if (!/^\d+$/.test(name)) return [];
+		try {
+			const stat = readFileSync(`/proc/${name}/stat`, "latin1");
+			return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) === pid ? [Number(name)] : [];
+		} catch {
+			return [];
+		}
+	});
 }

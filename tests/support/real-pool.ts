@@ -53,7 +53,9 @@ export function specOf(file: string, config: Partial<ResolvedConfig> = {}, more:
 	};
 }
 
-export function createRealPool(options: { maxWorkersTotal?: number; instanceId?: string } = {}): RealPool {
+export function createRealPool(
+	options: { maxWorkersTotal?: number; spareWorkers?: number; instanceId?: string } = {},
+): RealPool {
 	const folder = tempFolder("bunbase-pool-");
 	const logs: WorkerLogLine[] = [];
 	const seen = new Set<number>();
@@ -65,6 +67,7 @@ export function createRealPool(options: { maxWorkersTotal?: number; instanceId?:
 		tmpDir: folder.path,
 		instanceId: options.instanceId ?? "ins_e2e",
 		maxWorkersTotal: options.maxWorkersTotal ?? 8,
+		spareWorkers: options.spareWorkers ?? 0,
 		events: {
 			capacity() {
 				const woken = waiting;

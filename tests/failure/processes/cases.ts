@@ -59,7 +59,7 @@ export const PROCESSES: readonly FaultCase[] = [
 		id: "A8",
 		what: "workers die mid-run, idle, and while they answer",
 		injection:
-			"SIGKILL, SIGSEGV, SIGABRT, SIGTERM from outside, also at random moments under load; a true segmentation fault, exit(0), exit(3), abort() by the function's own code",
+			"SIGKILL, SIGSEGV, SIGABRT, SIGTERM from outside, also at random moments under load; a true segmentation fault, exit(0), exit(3), abort() by the function's own code; SIGKILL to the spare that nobody has taken",
 		holds: "I3–I5, I7: charged where it was alone, nobody where there were several, lost at most once",
 		notCovered: [
 			"an idle worker that dies in the very moment in which it is given an attempt: that attempt is charged, because nobody can tell whether it began",

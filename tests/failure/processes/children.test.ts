@@ -1,8 +1,8 @@
 /** Processes that a function started end with its worker, and with the daemon: nobody is left behind. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isGone } from "../../support/processes.ts";
+import { childrenOf, isGone } from "../../support/processes.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { fault } from "../fault.ts";
 import { Subject } from "../harness/subject.ts";
@@ -41,18 +41,6 @@ async function start(subject: Subject): Promise<Family> {
 	for (const [name, pid] of pids) assert.ok(!isGone(pid), `${name} runs`);
 	assert.ok(!isGone(daemonised));
 	return { worker, pids, daemonised };
-}
-
-function childrenOf(pid: number): number[] {
-	return readdirSync("/proc").flatMap((name) => {
-		if (!/^\d+$/.test(name)) return [];
-		try {
-			const stat = readFileSync(`/proc/${name}/stat`, "latin1");
-			return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]) === pid ? [Number(name)] : [];
-		} catch {
-			return [];
-		}
-	});
 }
 
 async function allGone({ worker, pids }: Family): Promise<void> {

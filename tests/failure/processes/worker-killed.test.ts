@@ -123,6 +123,27 @@ for (const signal of ["SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM"] as const) {
 	});
 }
 
+fault("A8", "the spare worker is killed: nobody waits for it, and the next one serves", async () => {
+	const spares = async (): Promise<number[]> => {
+		const taken = (await subject.workers()).map(({ pid }) => pid);
+		return subject.workerProcesses().filter((pid) => !taken.includes(pid));
+	};
+	const spare = async (): Promise<number> => waitFor("a spare", async () => (await spares())[0]);
+	const dead = await spare();
+	process.kill(dead, "SIGKILL");
+	await waitFor("its end", () => isGone(dead));
+	// It has no variables, so that it takes a spare where there is one.
+	const deploy = async (name: string): Promise<void> => {
+		await daemon.client.call("functions.register", { name });
+		await daemon.client.call("functions.deploy", { function: name, path: join(FUNCTIONS, "trials.ts"), build: true });
+	};
+	await deploy("without-spare");
+	const next = await spare();
+	await deploy("with-spare");
+	const { body } = await daemon.client.invoke("with-spare", { path: "/pid" });
+	assert.equal(Buffer.from(body).toString(), `${next}`);
+});
+
 for (const [how, said] of [
 	["SIGKILL", /SIGKILL/],
 	["SIGSEGV", /SIGSEGV|code 139/],

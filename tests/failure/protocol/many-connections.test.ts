@@ -101,6 +101,8 @@ fault(
 	"out of descriptors the daemon serves whom it has, starts no worker, and recovers by itself",
 	{ needs: [program("prlimit")] },
 	async (f) => {
+		// A spare has its descriptors already, and would serve `cold`.
+		const without = { env: { BUNBASE_SPARE_WORKERS: "0" } };
 		await withEcho(async ({ daemon, folder }) => {
 			const { socketPath, client } = daemon;
 			await client.invoke("echo", { body: "warm" });
@@ -153,6 +155,6 @@ fault(
 				await once(fresh, "close");
 				await waitFor("descriptors to be as before", () => fdsOf(daemon.pid) <= held + 10, 20_000);
 			}
-		});
+		}, without);
 	},
 );

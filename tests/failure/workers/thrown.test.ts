@@ -1,6 +1,6 @@
 /** C9 and C10: whatever is thrown is recorded; what comes after the answer, or is left behind, costs no later call. */
 import assert from "node:assert/strict";
-import { isGone } from "../../support/processes.ts";
+import { childrenOf, isGone } from "../../support/processes.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { fault } from "../fault.ts";
 import { ALONE, cameTo, startLab, textOf } from "./lab.ts";
@@ -120,7 +120,7 @@ fault(
 				);
 			}
 		}
-		const children = await childrenOf(Number(pid));
+		const children = childrenOf(Number(pid));
 		assert.ok(children.length > 0);
 		lab.engine.setEnvironment("throws", { RECYCLED: "1" });
 		await waitFor("the old worker to end", () => isGone(Number(pid)));
@@ -136,9 +136,3 @@ fault("C10", "work given to waitUntil that never ends does not hold its worker f
 	await waitFor("the worker to end after its grace", () => isGone(pid));
 	assert.notEqual(textOf(await lab.call("throws", "/fine")), `${pid}`);
 });
-
-async function childrenOf(pid: number): Promise<number[]> {
-	const { readFile } = await import("node:fs/promises");
-	const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
-	return text.split(" ").filter(Boolean).map(Number);
-}
