@@ -77,7 +77,8 @@ function leftOut({ rows }: PeersRun): string[] {
 }
 
 function short(reason: string): string {
-	const line = reason.replaceAll(/\s+/g, " ").replaceAll("|", "/");
+	// Where the checkout stands is nobody's business.
+	const line = reason.replaceAll(/\s+/g, " ").replaceAll("|", "/").replaceAll(join(DOCS, "../"), "");
 	return line.length > REASON_MAX ? `${line.slice(0, REASON_MAX)}…` : line;
 }
 
