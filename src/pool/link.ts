@@ -42,8 +42,8 @@ export class Link {
 		this.#events = events;
 		this.#stdout = new OutputReader(clock, (line) => events.printed("info", line));
 		this.#stderr = new OutputReader(clock, (line) => events.printed("error", line));
-		this.#reader = new FrameReader((type, head, body) => {
-			const message = readWorkerMessage(type, head, body);
+		this.#reader = new FrameReader((frame) => {
+			const message = readWorkerMessage(frame);
 			return typeof message === "string" ? message : events.message(message);
 		});
 	}

@@ -1,13 +1,20 @@
 /**
  * The private channel between the pool (Node) and the runtime (Bun): how bytes become messages, and back.
  *
- * A frame is `u32 length · u8 type · u32 headLength · head (UTF-8 JSON) · body (raw bytes)`, little-endian; length
- * counts what follows it. Bodies are never base64 and never copied where a view will do. Neither side trusts the
- * other: whatever cannot be read is a sentence (a "problem") that the pool turns into WORKER_PROTOCOL.
+ * A frame is `u32 length · u8 type · u32 headLength · head · body (raw bytes)`, little-endian; length counts what
+ * follows it. Bodies are never base64 and never copied where a view will do. Neither side trusts the other: whatever
+ * cannot be read is a sentence (a "problem") that the pool turns into WORKER_PROTOCOL.
+ *
+ * A head is UTF-8 JSON, but of the two frames that every call has: u32 numbers, then the texts, all in one, whose lengths
+ * in UTF-16 units are the last of the numbers.
+ *
+ *   invoke    call · attempt · deadline as low and high half · units of invocationId, method, path, headers, query ·
+ *             those texts, the last two as JSON
+ *   response  call · status · number of texts · units of each · the texts: name, value, name, value …
  */
 
 /** Both sides must say the same number; raise it with every change that an older side would misread. */
-export const CHANNEL_VERSION = 1;
+export const CHANNEL_VERSION = 2;
 /** The largest body is 11 MiB; heads stay far under the rest. */
 export const CHANNEL_FRAME_BYTES_MAX = 16 * 1024 * 1024;
 /** Bodies up to here are copied beside their head, because one write of 20 KiB is cheaper than two. */
@@ -32,9 +39,14 @@ const OwnBuffer = ArrayBuffer;
 const { set } = Uint8Array.prototype;
 const { encodeInto } = TextEncoder.prototype;
 const { decode } = TextDecoder.prototype;
+const { slice } = String.prototype;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 const NOTHING = new Uint8Array(0);
+const NO_NUMBERS: readonly number[] = [];
+/** In an invoke, and in a response before the lengths. */
+const [INVOKE_NUMBERS, RESPONSE_NUMBERS] = [9, 3];
+const TWO_32 = 2 ** 32;
 const [bufferOf, offsetOf, sizeOf] = [bytesGetter("buffer"), bytesGetter("byteOffset"), bytesGetter("byteLength")];
 
 function bytesGetter<Name extends "buffer" | "byteOffset" | "byteLength">(
@@ -183,21 +195,40 @@ export class FrameWriter {
 	}
 
 	host(message: Exclude<HostMessage, InvokeMessage>): void {
-		this.#add(indexOf(HOST_TYPES, message.type), stringify(message), NOTHING);
+		this.#add(indexOf(HOST_TYPES, message.type), NO_NUMBERS, stringify(message), NOTHING);
 	}
 
 	invoke(call: number, source: InvokeSource, deadline: number): void {
 		const { invocationId, attempt, method, path, headersJson, queryJson } = source;
-		const head = `{"call":${call},"invocationId":${stringify(invocationId)},"attempt":${attempt},"method":${stringify(method)},"path":${stringify(path)},"deadline":${deadline},"headers":${headersJson},"query":${queryJson}}`;
-		this.#add(INVOKE_TYPE, head, source.body);
+		const numbers = [
+			call,
+			attempt,
+			deadline % TWO_32,
+			deadline / TWO_32,
+			invocationId.length,
+			method.length,
+			path.length,
+			headersJson.length,
+			queryJson.length,
+		];
+		this.#add(INVOKE_TYPE, numbers, invocationId + method + path + headersJson + queryJson, source.body);
 	}
 
 	worker(message: WorkerMessage): void {
 		if (message.type === "response") {
-			const head = `{"call":${message.call},"status":${message.status},"headers":${pairsJson(message.headers)}}`;
-			this.#add(RESPONSE_TYPE, head, message.body);
+			const { call, status, headers, body } = message;
+			const numbers = [call, status, headers.length * 2];
+			let texts = "";
+			for (let i = 0; i < headers.length; i += 1) {
+				const pair = headers[i] as ChannelPairs[number];
+				numbers[numbers.length] = pair[0].length;
+				numbers[numbers.length] = pair[1].length;
+				texts += pair[0] + pair[1];
+			}
+			this.#add(RESPONSE_TYPE, numbers, texts, body);
 		} else {
-			this.#add(WORKER_TYPE_BASE + indexOf(WORKER_TYPES, message.type), stringify(bare(message)), NOTHING);
+			const type = WORKER_TYPE_BASE + indexOf(WORKER_TYPES, message.type);
+			this.#add(type, NO_NUMBERS, stringify(bare(message)), NOTHING);
 		}
 	}
 
@@ -215,11 +246,11 @@ export class FrameWriter {
 		this.#start = this.#used;
 	}
 
-	#add(type: number, head: string, body: Uint8Array): void {
+	#add(type: number, numbers: readonly number[], text: string, body: Uint8Array): void {
 		const bodyBytes = apply(sizeOf, body, []);
 		const copied = bodyBytes <= BODY_COPY_BYTES_MAX ? bodyBytes : 0;
 		// One UTF-16 unit becomes at most three bytes.
-		const room = 4 + FIXED_BYTES + head.length * 3 + copied;
+		const room = 4 + FIXED_BYTES + numbers.length * 4 + text.length * 3 + copied;
 		if (this.#size - this.#used < room) {
 			this.#cut();
 			this.#size = max(room, BUFFER_BYTES);
@@ -230,12 +261,19 @@ export class FrameWriter {
 		const buffer = this.#buffer;
 		const start = this.#used;
 		const headAt = start + 4 + FIXED_BYTES;
-		const rest = new OwnBytes(this.#memory, headAt, this.#size - headAt);
-		const headLength = apply(encodeInto, encoder, [head, rest]).written;
-		writeU32(buffer, start, FIXED_BYTES + headLength + bodyBytes);
+		let at = headAt;
+		for (let i = 0; i < numbers.length; i += 1) {
+			writeU32(buffer, at, numbers[i] ?? 0);
+			at += 4;
+		}
+		if (text.length > 0) {
+			const rest = new OwnBytes(this.#memory, at, this.#size - at);
+			at += apply(encodeInto, encoder, [text, rest]).written;
+		}
+		writeU32(buffer, start, FIXED_BYTES + at - headAt + bodyBytes);
 		buffer[start + 4] = type;
-		writeU32(buffer, start + 5, headLength);
-		this.#used = headAt + headLength;
+		writeU32(buffer, start + 5, at - headAt);
+		this.#used = at;
 		if (bodyBytes === 0) return;
 		if (copied > 0) {
 			apply(set, buffer, [body, this.#used]);
@@ -247,10 +285,19 @@ export class FrameWriter {
 	}
 }
 
-/** Gets one frame; a sentence says why it cannot be accepted, and ends the reading. */
-export type FrameHandler = (type: number, head: Uint8Array, body: Uint8Array) => string | undefined;
+/** One frame in what arrived: its head is from `head` to `body`, its body from there to `end`. */
+export interface Frame {
+	readonly type: number;
+	readonly bytes: Uint8Array;
+	readonly head: number;
+	readonly body: number;
+	readonly end: number;
+}
 
-/** Cuts a byte stream into frames. A frame within one chunk is a view of it; a split one is copied once. */
+/** Gets one frame; a sentence says why it cannot be accepted, and ends the reading. */
+export type FrameHandler = (frame: Frame) => string | undefined;
+
+/** Cuts a byte stream into frames. A frame within one chunk is where it arrived; a split one is copied once. */
 export class FrameReader {
 	readonly #onFrame: FrameHandler;
 	readonly #length = new Uint8Array(4);
@@ -322,38 +369,66 @@ export class FrameReader {
 			this.#problem = `a head of ${headLength} bytes in a frame of ${end - at}`;
 			return;
 		}
-		const bodyAt = headAt + headLength;
-		// Views as `part` makes them; asked for once, because the two getters are 4 % of what a short call costs the runtime.
-		const buffer = apply(bufferOf, chunk, []) as ArrayBuffer;
-		const offset = apply(offsetOf, chunk, []);
-		const head = new OwnBytes(buffer, offset + headAt, headLength);
-		const body = bodyAt === end ? NOTHING : new OwnBytes(buffer, offset + bodyAt, end - bodyAt);
-		this.#problem = this.#onFrame(chunk[at] ?? 0, head, body);
+		this.#problem = this.#onFrame({
+			type: chunk[at] ?? 0,
+			bytes: chunk,
+			head: headAt,
+			body: headAt + headLength,
+			end,
+		});
 	}
 }
 
 /** The message of a frame that the pool sent, or the problem with it. */
-export function readHostMessage(type: number, head: Uint8Array, body: Uint8Array): HostMessage | string {
-	const name = HOST_TYPES[type];
-	if (name === undefined) return `the frame type ${type} does not exist`;
-	const fields = readHead(head);
-	if (fields === undefined) return `the head of a frame "${name}" is no JSON object`;
+export function readHostMessage(frame: Frame): HostMessage | string {
+	const name = HOST_TYPES[frame.type];
+	if (name === undefined) return `the frame type ${frame.type} does not exist`;
 	// The pool is ours and both sides say CHANNEL_VERSION: its fields are taken as they are.
-	const message = fields as Record<string, unknown>;
+	if (name === "invoke") return readInvoke(frame) ?? headProblem(name);
+	const message = readJson(frame) as Record<string, unknown> | undefined;
+	if (message === undefined) return headProblem(name);
 	message["type"] = name;
-	message["body"] = body;
 	return message as unknown as HostMessage;
 }
 
+function readInvoke(frame: Frame): InvokeMessage | undefined {
+	const { bytes, head } = frame;
+	const text = readText(frame, INVOKE_NUMBERS);
+	if (text === undefined) return undefined;
+	const number = (index: number): number => readU32(bytes, head + index * 4);
+	const methodAt = number(4);
+	const pathAt = methodAt + number(5);
+	const headersAt = pathAt + number(6);
+	const queryAt = headersAt + number(7);
+	return {
+		type: "invoke",
+		call: number(0),
+		attempt: number(1),
+		deadline: number(3) * TWO_32 + number(2),
+		invocationId: apply(slice, text, [0, methodAt]),
+		method: apply(slice, text, [methodAt, pathAt]),
+		path: apply(slice, text, [pathAt, headersAt]),
+		headers: pairsOf(apply(slice, text, [headersAt, queryAt])),
+		query: pairsOf(apply(slice, text, [queryAt, queryAt + number(8)])),
+		body: bodyOf(frame),
+	};
+}
+
+/** As they are stored; most have none. */
+function pairsOf(json: string): ChannelPairs {
+	return json === "[]" ? [] : (parse(json) as ChannelPairs);
+}
+
 /** The message of a frame that a worker sent, or the problem with it. User code shares that process: all is checked. */
-export function readWorkerMessage(type: number, head: Uint8Array, body: Uint8Array): WorkerMessage | string {
-	const name = WORKER_TYPES[type - WORKER_TYPE_BASE];
-	if (name === undefined) return `the frame type ${type} does not exist`;
-	const fields = readHead(head);
-	if (fields === undefined) return `the head of a frame "${name}" is no JSON object`;
+export function readWorkerMessage(frame: Frame): WorkerMessage | string {
+	const name = WORKER_TYPES[frame.type - WORKER_TYPE_BASE];
+	if (name === undefined) return `the frame type ${frame.type} does not exist`;
+	if (name === "response") return readResponse(frame) ?? headProblem(name);
+	const fields = readJson(frame);
+	if (fields === undefined) return headProblem(name);
 	const bad = (field: string): string => `the field ${field} of a frame "${name}" is missing or of the wrong type`;
 	const { call, message, stack } = fields;
-	if ((name === "response" || name === "failed" || name === "ended") && !isU32(call)) return bad("call");
+	if ((name === "failed" || name === "ended") && !isU32(call)) return bad("call");
 	switch (name) {
 		case "ready":
 			return isU32(fields["protocol"])
@@ -361,12 +436,6 @@ export function readWorkerMessage(type: number, head: Uint8Array, body: Uint8Arr
 				: bad("protocol");
 		case "start_failed":
 			return typeof message === "string" ? { type: name, message, stack: textOr(stack) } : bad("message");
-		case "response": {
-			const { status, headers } = fields;
-			if (!isU32(status) || status < 100 || status > 599) return bad("status");
-			if (!isPairs(headers)) return bad("headers");
-			return { type: name, call: call as number, status, headers, body };
-		}
 		case "failed": {
 			const { code } = fields;
 			if (typeof code !== "string") return bad("code");
@@ -397,22 +466,64 @@ export function readWorkerMessage(type: number, head: Uint8Array, body: Uint8Arr
 	}
 }
 
+function readResponse(frame: Frame): WorkerMessage | undefined {
+	const { bytes, head, body } = frame;
+	if (body - head < RESPONSE_NUMBERS * 4) return undefined;
+	const status = readU32(bytes, head + 4);
+	const texts = readU32(bytes, head + 8);
+	if (status < 100 || status > 599 || texts % 2 !== 0) return undefined;
+	const headers: (readonly [string, string])[] = [];
+	const text = readText(frame, RESPONSE_NUMBERS + texts);
+	if (text === undefined) return undefined;
+	let at = 0;
+	let lengthAt = head + RESPONSE_NUMBERS * 4;
+	for (let i = 0; i < texts; i += 2) {
+		const valueAt = at + readU32(bytes, lengthAt);
+		const end = valueAt + readU32(bytes, lengthAt + 4);
+		headers[headers.length] = [apply(slice, text, [at, valueAt]), apply(slice, text, [valueAt, end])];
+		at = end;
+		lengthAt += 8;
+	}
+	return at === text.length
+		? { type: "response", call: readU32(bytes, head), status, headers, body: bodyOf(frame) }
+		: undefined;
+}
+
 interface Fields {
 	readonly [field: string]: unknown;
 	readonly call?: unknown;
 	readonly message?: unknown;
 	readonly stack?: unknown;
-	readonly status?: unknown;
-	readonly headers?: unknown;
 	readonly code?: unknown;
 	readonly level?: unknown;
 	readonly metadata?: unknown;
 	readonly at?: unknown;
 }
 
-function readHead(head: Uint8Array): Fields | undefined {
+function headProblem(name: string): string {
+	return `the head of a frame "${name}" cannot be read`;
+}
+
+function bodyOf({ bytes, body, end }: Frame): Uint8Array {
+	return body === end ? NOTHING : part(bytes, body, end);
+}
+
+/** What stands in a head behind so many numbers; undefined where that is not there, or no UTF-8. */
+function readText({ bytes, head, body }: Frame, numbers: number): string | undefined {
+	const from = head + numbers * 4;
+	if (from >= body) return from === body ? "" : undefined;
 	try {
-		const value: unknown = parse(apply(decode, decoder, [head]));
+		return apply(decode, decoder, [part(bytes, from, body)]);
+	} catch {
+		return undefined;
+	}
+}
+
+function readJson(frame: Frame): Fields | undefined {
+	const text = readText(frame, 0);
+	if (text === undefined) return undefined;
+	try {
+		const value: unknown = parse(text);
 		return isObject(value) ? value : undefined;
 	} catch {
 		return undefined;
@@ -427,28 +538,7 @@ function isU32(value: unknown): value is number {
 	return typeof value === "number" && isInteger(value) && value >= 0 && value <= 0xffff_ffff;
 }
 
-function isPairs(value: unknown): value is ChannelPairs {
-	if (!isArray(value)) return false;
-	for (let i = 0; i < value.length; i += 1) {
-		const pair: unknown = value[i];
-		if (!isArray(pair) || pair.length !== 2) return false;
-		if (typeof pair[0] !== "string" || typeof pair[1] !== "string") return false;
-	}
-	return true;
-}
-
-/** Of strings alone, because an inherited toJSON cannot change those. */
-function pairsJson(pairs: ChannelPairs): string {
-	let text = "[";
-	for (let i = 0; i < pairs.length; i += 1) {
-		const pair = pairs[i];
-		if (pair === undefined) continue;
-		text += `${i === 0 ? "" : ","}[${stringify(pair[0])},${stringify(pair[1])}]`;
-	}
-	return `${text}]`;
-}
-
-/** The same without what `Object.prototype.toJSON` would make of it. */
+/** Without what `Object.prototype.toJSON` would make of it. */
 function bare(message: WorkerMessage): object {
 	return { ...message, toJSON: undefined };
 }

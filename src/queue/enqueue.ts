@@ -117,8 +117,25 @@ export class Enqueuer {
 			{ method: request.method, path: request.path, headers: headersJson, query: queryJson },
 			body,
 		);
-		if (ticket !== undefined && !ticket.cold && !atMostOnce && isPlain(submission)) {
-			statements.invocationInsertPlain.run(
+		const plain = !atMostOnce && isPlain(submission);
+		if (plain && ticket === undefined) {
+			statements.invocationInsertQueued.run(
+				seq,
+				lane.id,
+				submission.version,
+				now,
+				maxAttempts,
+				source,
+				request.method,
+				request.path,
+				headersJson,
+				queryJson,
+				stored,
+				bytes,
+				crc,
+			);
+		} else if (plain && ticket?.cold === false) {
+			statements.invocationInsertClaimed.run(
 				seq,
 				lane.id,
 				submission.version,

@@ -18,8 +18,13 @@ export function prepareStatements(db: Database) {
 				attempt, charged, max_attempts, at_most_once, started_at, worker, cold, source, origin,
 				method, path, headers, query, body, body_bytes, body_crc, idempotency_key, tags, traceparent, result_body)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`),
-		/** The same for a request that asks for nothing special and is claimed at once: half the values, 3.2 µs in place of 4.0. */
-		invocationInsertPlain: db.prepare(`
+		/** The same for a request that asks for nothing special and waits for its turn: not half the values. */
+		invocationInsertQueued: db.prepare(`
+			INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at,
+				attempt, charged, max_attempts, at_most_once, source, method, path, headers, query, body, body_bytes, body_crc)
+			VALUES (?, ?, ?, 0, 1, 0, '', ?, 0, 0, 0, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?)`),
+		/** And for one that is claimed at once: half the values, 3.2 µs in place of 4.0. */
+		invocationInsertClaimed: db.prepare(`
 			INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at,
 				attempt, charged, max_attempts, at_most_once, started_at, worker, cold, source,
 				method, path, headers, query, body, body_bytes, body_crc, result_body)

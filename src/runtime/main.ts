@@ -183,8 +183,8 @@ function receive(message: HostMessage): void {
 	}
 }
 
-const reader = new FrameReader((type, head, body) => {
-	const message = readHostMessage(type, head, body);
+const reader = new FrameReader((frame) => {
+	const message = readHostMessage(frame);
 	if (typeof message === "string") return message;
 	receive(message);
 	return undefined;

@@ -85,8 +85,8 @@ export class SimProcess implements WorkerProcess {
 		this.pid = pid;
 		this.#machinery = machinery;
 		this.#events = events;
-		this.#reader = new FrameReader((type, head, body) => {
-			const message = readHostMessage(type, head, body);
+		this.#reader = new FrameReader((frame) => {
+			const message = readHostMessage(frame);
 			if (typeof message === "string") return message;
 			this.#arrives(message);
 			return undefined;

@@ -45,8 +45,8 @@ export class FakeWorker implements WorkerProcess {
 		this.launch = launch;
 		this.habits = { ...habits };
 		this.#events = events;
-		this.#reader = new FrameReader((type, head, body) => {
-			const message = readHostMessage(type, head, body);
+		this.#reader = new FrameReader((frame) => {
+			const message = readHostMessage(frame);
 			if (typeof message === "string") return message;
 			this.got.push(message);
 			this.#react(message);

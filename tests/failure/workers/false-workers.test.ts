@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Clock } from "../../../src/core/environment.ts";
 import type { Outcome } from "../../../src/core/invocation.ts";
 import { createPool, type Pool, type Slot, type WorkerSpec } from "../../../src/pool/index.ts";
+import { CHANNEL_VERSION } from "../../../src/protocol/index.ts";
 import { isGone } from "../../support/processes.ts";
 import { realClock, realEnvironment } from "../../support/real-environment.ts";
 import { specOf } from "../../support/real-pool.ts";
@@ -84,7 +85,7 @@ fault("C13", "a worker that starts wrongly is refused with the reason, and its p
 	await using stub = startStub();
 	for (let round = f.runs(1, 10); round > 0; round -= 1) {
 		for (const [mode, why] of [
-			["wrong-version", /channel version 99, not 1/],
+			["wrong-version", new RegExp(`channel version 99, not ${CHANNEL_VERSION}`)],
 			["answers-first", /call 1, which is not aboard/],
 			["garbage-first", /a frame of 4294967295 bytes/],
 			["exits-first", /exited with code 5.*no reason to stay/],

@@ -69,8 +69,8 @@ function answer(call: number): void {
 	}
 }
 
-const reader = new FrameReader((type, head, body) => {
-	const message = readHostMessage(type, head, body);
+const reader = new FrameReader((frame) => {
+	const message = readHostMessage(frame);
 	if (typeof message === "string") return message;
 	if (message.type === "init") start();
 	else if (message.type === "invoke") answer(message.call);

@@ -17,8 +17,8 @@ function join(chunks: readonly Uint8Array[]): Uint8Array {
 /** Reads a stream that arrives in the given pieces. */
 function receive(bytes: Uint8Array, cuts: readonly number[]): { messages: unknown[]; problem: string | undefined } {
 	const messages: unknown[] = [];
-	const reader = new FrameReader((type, head, body) => {
-		const message = type < 64 ? readHostMessage(type, head, body) : readWorkerMessage(type, head, body);
+	const reader = new FrameReader((frame) => {
+		const message = frame.type < 64 ? readHostMessage(frame) : readWorkerMessage(frame);
 		if (typeof message === "string") return message;
 		messages.push(message);
 		return undefined;
@@ -88,20 +88,32 @@ test("what a worker says arrives as it was said, however the bytes are cut", () 
 });
 
 test("an invoke carries its stored header and query texts without a change", () => {
+	const message = record({ invocationId: text, attempt: call, method: text, path: text, body });
+	const deadline = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+	const cutting = fc.array(fc.nat(), { maxLength: 6 });
 	fc.assert(
-		fc.property(pairs, pairs, text, body, fc.array(fc.nat(), { maxLength: 6 }), (headers, query, path, bytes, cuts) => {
+		fc.property(call, deadline, message, pairs, pairs, cutting, (number, until, fields, headers, query, cuts) => {
 			const writer = new FrameWriter();
-			const message = { invocationId: "inv_1", attempt: 2, method: "POST", path, body: bytes };
 			const [headersJson, queryJson] = [JSON.stringify(headers), JSON.stringify(query)];
 			writer.host({ type: "ping" });
-			writer.invoke(7, { ...message, headersJson, queryJson }, 9);
+			writer.invoke(number, { ...fields, headersJson, queryJson }, until);
 			writer.host({ type: "abort", call: 7, reason: "timeout" });
 			const { messages } = receive(join(writer.take()), cuts);
 			assert.equal(messages.length, 3);
-			assert.deepEqual(messages[1], { type: "invoke", ...message, call: 7, deadline: 9, headers, query });
+			assert.deepEqual(messages[1], { type: "invoke", ...fields, call: number, deadline: until, headers, query });
 		}),
-		seeded(100),
+		seeded(200),
 	);
+});
+
+test("half a surrogate pair in a path leaves the texts behind it where they are", () => {
+	const writer = new FrameWriter();
+	const request = { invocationId: "inv_1", attempt: 1, method: "POST", path: "/\ud800x", body: new Uint8Array(0) };
+	writer.invoke(1, { ...request, headersJson: '[["a","b"]]', queryJson: "[]" }, 9);
+	const { messages } = receive(join(writer.take()), []);
+	assert.deepEqual(messages, [
+		{ type: "invoke", ...request, path: "/\ufffdx", call: 1, deadline: 9, headers: [["a", "b"]], query: [] },
+	]);
 });
 
 test("no bytes make the reader throw, and after a problem it reads no more", () => {
@@ -115,16 +127,12 @@ test("no bytes make the reader throw, and after a problem it reads no more", () 
 	);
 });
 
-test("a frame within one chunk is a view of it, not a copy", () => {
+test("the body of a frame within one chunk is a view of it, not a copy", () => {
 	const writer = new FrameWriter();
 	writer.worker({ type: "response", call: 1, status: 200, headers: [], body: new Uint8Array(100) });
 	const bytes = join(writer.take());
-	let seen: Uint8Array | undefined;
-	new FrameReader((_type, _head, body) => {
-		seen = body;
-		return undefined;
-	}).push(bytes);
-	assert.equal(seen?.buffer, bytes.buffer);
+	const { messages } = receive(bytes, []);
+	assert.equal((messages[0] as { body: Uint8Array }).body.buffer, bytes.buffer);
 });
 
 test("a large body is handed on without a copy", () => {
@@ -151,19 +159,34 @@ function frame(type: number, head: string, headLength = head.length): Uint8Array
 	view.setUint32(0, 5 + head.length, true);
 	view.setUint8(4, type);
 	view.setUint32(5, headLength, true);
-	bytes.set(new TextEncoder().encode(head), 9);
+	bytes.set(Buffer.from(head, "latin1"), 9);
 	return bytes;
 }
 
-const RESPONSE = 66;
+/** The head of a response: its numbers, then its texts. */
+function responseHead(numbers: readonly number[], texts: string): string {
+	const bytes = Buffer.alloc(numbers.length * 4);
+	for (const [index, number] of numbers.entries()) bytes.writeUInt32LE(number, index * 4);
+	return bytes.toString("latin1") + texts;
+}
+
+const [RESPONSE, FAILED] = [66, 67];
 for (const [what, bytes] of [
-	["a head longer than its frame", frame(RESPONSE, "{}", 3)],
-	["a head that is no JSON", frame(RESPONSE, "{")],
-	["a head that is an array", frame(RESPONSE, "[]")],
-	["a call that is no u32", frame(RESPONSE, '{"call":-1,"status":200,"headers":[]}')],
-	["a status that is none", frame(RESPONSE, '{"call":1,"status":99,"headers":[]}')],
-	["headers that are no pairs", frame(RESPONSE, '{"call":1,"status":200,"headers":[["a"]]}')],
-	["headers that are no strings", frame(RESPONSE, '{"call":1,"status":200,"headers":[["a",1]]}')],
+	["a head longer than its frame", frame(FAILED, "{}", 3)],
+	["a head that is no JSON", frame(FAILED, "{")],
+	["a head that is an array", frame(FAILED, "[]")],
+	["a call that is no u32", frame(FAILED, '{"call":-1,"code":"x","message":""}')],
+	["a response without a head", frame(RESPONSE, "")],
+	["a response whose numbers are cut", frame(RESPONSE, responseHead([1, 100], ""))],
+	["a status under 100", frame(RESPONSE, responseHead([1, 99, 0], ""))],
+	["a status over 599", frame(RESPONSE, responseHead([1, 600, 0], ""))],
+	["a header without a value", frame(RESPONSE, responseHead([1, 100, 1, 1], "a"))],
+	["more texts than there are lengths", frame(RESPONSE, responseHead([1, 100, 2, 1], "ab"))],
+	["as many texts as there are numbers", frame(RESPONSE, responseHead([1, 100, 0x7f7f7f7e, 1, 1], "ab"))],
+	["texts that are shorter than their lengths", frame(RESPONSE, responseHead([1, 100, 2, 1, 2], "ab"))],
+	["texts that are longer than their lengths", frame(RESPONSE, responseHead([1, 100, 2, 1, 1], "abc"))],
+	["texts where there are no headers", frame(RESPONSE, responseHead([1, 100, 0], "a"))],
+	["an invoke whose numbers are cut", frame(1, responseHead([1, 1, 1, 1, 1, 1, 1, 1], ""))],
 	["an unknown type", frame(99, "{}")],
 	["a log without a level", frame(69, '{"message":"x","at":1}')],
 	["a ready without a version", frame(64, "{}")],
@@ -175,8 +198,16 @@ for (const [what, bytes] of [
 	});
 }
 
+test("the head that the others are made from is read", () => {
+	const { messages } = receive(frame(RESPONSE, responseHead([1, 100, 2, 1, 1], "ab")), []);
+	assert.deepEqual(messages, [
+		{ type: "response", call: 1, status: 100, headers: [["a", "b"]], body: new Uint8Array(0) },
+	]);
+});
+
 test("invalid UTF-8 in a head is a problem", () => {
-	const bytes = frame(RESPONSE, '{"a":"xx"}');
-	bytes[15] = 0xff;
-	assert.equal(typeof receive(bytes, []).problem, "string");
+	for (const bytes of [frame(FAILED, '{"a":"xx"}'), frame(RESPONSE, responseHead([1, 100, 2, 1, 1], "ab"))]) {
+		bytes[bytes.byteLength - 1] = 0xff;
+		assert.equal(typeof receive(bytes, []).problem, "string");
+	}
 });
