@@ -7,28 +7,28 @@
 import type { Accepted, SlotDecision } from "../core/contracts.ts";
 import type { Environment } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import type { Overlap, ResolvedConfig } from "../core/function-config.ts";
-import { invocationId, parseInvocationId } from "../core/ids.ts";
-import { isTerminal, stateOf, type Outcome, type State } from "../core/invocation.ts";
+import type { ResolvedConfig } from "../core/function-config.ts";
+import { invocationId } from "../core/ids.ts";
+import { stateOf, type Outcome, type State } from "../core/invocation.ts";
 import { NumberMap } from "../core/number-map.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
 import type { Batch } from "./batch.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 import { Claimer, type Slots } from "./claim.ts";
+import { CronSlots, type SlotToDecide } from "./cron-slots.ts";
 import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
 import { GroupCommit, type Item } from "./group-commit.ts";
 import { Lanes, type Lane } from "./lanes.ts";
-import { LIMITS } from "../core/limits.ts";
 import { countEnds } from "./metrics.ts";
 import type { Claim, EndedInvocation } from "./outgoing.ts";
-import { Pruner, slotMark } from "./prune.ts";
+import { Pruner } from "./prune.ts";
 import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { Settler, type Settled } from "./settle.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
-import { HELD_AT, Turns } from "./turns.ts";
+import { Turns } from "./turns.ts";
 
 export interface QueueDeps {
 	readonly database: Database;
@@ -64,11 +64,6 @@ export interface EventToCommit {
 	readonly submissions: readonly Submission[];
 }
 
-/** The mark that holds the seq of the invocation that a schedule made last. */
-function firedMark(schedule: number): string {
-	return `cron_fired:${schedule}`;
-}
-
 export class Queue {
 	readonly lanes = new Lanes();
 	readonly read: Reader;
@@ -80,6 +75,7 @@ export class Queue {
 	readonly #settler: Settler;
 	readonly #due: Due;
 	readonly #turns: Turns;
+	readonly #cronSlots: CronSlots;
 	readonly #pruner: Pruner;
 	/** Claims that are not settled yet, by seq: a cancel marks them. */
 	readonly #running = new NumberMap<Claim>();
@@ -143,6 +139,11 @@ export class Queue {
 			},
 			seqMax + 1,
 		);
+		this.#cronSlots = new CronSlots({
+			statements,
+			turns: this.#turns,
+			accept: (batch, submission) => this.#enqueuer.accept(batch, submission),
+		});
 		this.#commit.opened(seqMax);
 		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
 		this.read = new Reader({
@@ -254,101 +255,14 @@ export class Queue {
 		});
 	}
 
-	/**
-	 * Decides one slot of a schedule, at most once ever (unique key), in the transaction that enqueues it.
-	 * While the invocation of an earlier slot has not ended, `overlap: "skip"` records the slot as overlapped, and with `queue`
-	 * its invocation waits for its turn.
-	 */
-	fireSlot(request: {
-		readonly schedule: number;
-		readonly slot: number;
-		readonly overlap: Overlap;
-		/** Undefined: the slot is only recorded as misfired. */
-		readonly submission: Submission | undefined;
-	}): Promise<SlotDecision | undefined> {
-		return this.#write((batch) => this.#fireSlot(batch, request));
-	}
-
-	#fireSlot(
-		batch: Batch,
-		{
-			schedule,
-			slot,
-			overlap,
-			submission,
-		}: { schedule: number; slot: number; overlap: Overlap; submission: Submission | undefined },
-	): SlotDecision | undefined {
-		if (this.#isDecided(schedule, slot, batch.now)) return undefined;
-		const record = (decision: SlotDecision, seq: number | null): SlotDecision => {
-			this.#statements.cronSlotInsert.run(schedule, slot, decision, seq, batch.now);
-			return decision;
-		};
-		if (submission === undefined) {
-			return record("misfired", null);
-		}
-		const unfinished = overlap === "allow" ? [] : this.#unfinishedBefore(schedule, slot);
-		const isBusy = overlap !== "allow" && (unfinished.length > 0 || this.#turns.isTaken(schedule));
-		if (overlap === "skip" && isBusy) return record("overlapped", null);
-		const { request } = submission;
-		const held =
-			overlap === "queue" && isBusy ? { ...submission, request: { ...request, runAt: HELD_AT } } : submission;
-		try {
-			const { invocationId: id, replayed } = this.#enqueuer.accept(batch, held);
-			const seq = parseInvocationId(id)?.seq ?? 0;
-			// With what was fired under another policy, and is not over yet.
-			if (overlap === "queue" && !replayed)
-				for (const each of [...unfinished, seq]) this.#turns.join(batch, schedule, each);
-			this.#statements.markRaise.run(firedMark(schedule), seq);
-			return record("fired", seq);
-		} catch (error) {
-			// A full lane: the slot has had its one chance, and says so. A stopping daemon or a full disk has not given it
-			// one: the slot stays undecided, and a later look finds it as missed.
-			if (!(error instanceof EngineError) || error.code === "SHUTTING_DOWN" || error.code === "STORAGE_FULL")
-				throw error;
-			return record("refused", null);
-		}
-	}
-
-	/**
-	 * The newest slot that was decided decides all before it, missed ones too. But where it lies ahead of the clock, the
-	 * clock was ahead when it was decided: then only those are decided that have a row, or had one before pruning.
-	 */
-	#isDecided(schedule: number, slot: number, now: number): boolean {
-		const { cronSlotLast, cronSlotGet } = this.#statements;
-		const newest = cronSlotLast.get(schedule)?.slot ?? null;
-		if (newest === null || newest < slot) return false;
-		return newest <= now || cronSlotGet.get(schedule, slot) !== undefined || slot <= this.#prunedUntil(schedule, now);
-	}
-
-	/** Slots up to here may have had a row. What was pruned by a clock more than a year ahead of this one says nothing. */
-	#prunedUntil(schedule: number, now: number): number {
-		const until = this.#statements.markGet.get(slotMark(schedule))?.value ?? 0;
-		return until > now + LIMITS.clockBackMsMax ? 0 : until;
-	}
-
-	/**
-	 * Which have not ended of: the invocation that fired last, that of the slot before, and of the newest, which are others
-	 * where the clock went back. In order.
-	 */
-	#unfinishedBefore(schedule: number, slot: number): readonly number[] {
-		const { cronSlotLastFired, invocationState, markGet } = this.#statements;
-		const fired = [
-			markGet.get(firedMark(schedule))?.value,
-			cronSlotLastFired.get(schedule, slot)?.seq,
-			cronSlotLastFired.get(schedule, Number.MAX_SAFE_INTEGER)?.seq,
-		];
-		const unfinished = fired.filter((seq): seq is number => {
-			const row = seq === undefined ? undefined : invocationState.get(seq);
-			return row !== undefined && !isTerminal(stateOf(row.state));
-		});
-		return [...new Set(unfinished)].sort((one, other) => one - other);
+	/** Decides one slot of a schedule, in the transaction that enqueues it; undefined where it was decided before. */
+	fireSlot(request: SlotToDecide): Promise<SlotDecision | undefined> {
+		return this.#write((batch) => this.#cronSlots.decide(batch, request));
 	}
 
 	/** The newest slot of a schedule that was decided, UTC ms; with `now`, the newest that is not ahead of it. */
 	lastSlot(schedule: number, now?: number): number | undefined {
-		const { cronSlotLast, cronSlotLastUntil } = this.#statements;
-		const row = now === undefined ? cronSlotLast.get(schedule) : cronSlotLastUntil.get(schedule, now);
-		return row?.slot ?? undefined;
+		return this.#cronSlots.last(schedule, now);
 	}
 
 	/** When the newest invocation was accepted, UTC ms: what the clock is held against at boot. */

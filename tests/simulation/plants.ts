@@ -63,7 +63,7 @@ export const PLANTS = {
 		story: "a slot that was decided is decided again when the schedules are loaded anew at the wrong moment",
 		patches: [
 			{
-				file: "queue/queue.ts",
+				file: "queue/cron-slots.ts",
 				find: "if (this.#isDecided(schedule, slot, batch.now)) return undefined;",
 				replace: "",
 			},
