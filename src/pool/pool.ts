@@ -49,7 +49,7 @@ export function createPool(deps: PoolDependencies): Pool {
 
 class WorkerPool implements Pool {
 	readonly #deps: PoolDependencies;
-	/** Every process that is not proven gone. */
+	/** Every process of a function that is not proven gone. */
 	readonly #live = new Set<Worker>();
 	readonly #versions = new Versions();
 	readonly #demand: Demand;
@@ -64,7 +64,8 @@ class WorkerPool implements Pool {
 		this.#deps = deps;
 		const { environment, events, maxWorkersTotal } = deps;
 		const { clock } = environment;
-		this.#watch = new Watch({ clock, readMemory: deps.readMemory ?? createMemoryReader(), workers: this.#live });
+		const readMemory = deps.readMemory ?? createMemoryReader();
+		this.#watch = new Watch({ clock, readMemory, workers: this.#live });
 		this.#demand = new Demand({
 			clock,
 			supply: () => {
@@ -78,6 +79,8 @@ class WorkerPool implements Pool {
 			clock,
 			spawn: deps.spawn ?? spawnerOf(deps),
 			count: deps.spareWorkers ?? 0,
+			// A process that has ended has none until its parent has looked.
+			alive: (pid) => readMemory(pid) !== 0,
 			gone: () => this.#endIfStopped(),
 		});
 		this.#starts = new Starts({
@@ -143,6 +146,7 @@ class WorkerPool implements Pool {
 			} else if (key === spec.key) worker.adopt(spec);
 			else worker.reconsider();
 		}
+		this.#spares.soon();
 		this.#demand.soon();
 	}
 

@@ -8,7 +8,7 @@ import type { ReadyReport, WorkerSpec } from "./contract.ts";
 
 export interface ProvingDependencies {
 	readonly maxWorkersTotal: number;
-	/** Every process that is not proven gone; a start adds to it. */
+	/** Every process of a function that is not proven gone; a start adds to it. */
 	readonly live: ReadonlySet<unknown>;
 	/** Retires whoever has to make room, if anybody can. */
 	readonly makeRoom: (spec: WorkerSpec) => void;

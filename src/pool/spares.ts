@@ -3,8 +3,9 @@
  * of the rest is loading the runtime; a spare has both behind it, and what makes it some function's worker comes with INIT.
  *
  *   - a process's variables are fixed at its start, so only a function without variables of its own takes a spare
- *   - a successor is started when nothing was started for a while: whoever waits for a worker has the processors for himself
- *   - a spare that ends by itself (the machine is out of memory, Bun is missing) has none until a worker is started
+ *   - none is started before a function has a version that may be called: a boot is not held up, and one that fails leaves none
+ *   - one is started when nothing was started for a while: whoever waits for a worker has the processors for himself
+ *   - after one that ended by itself (the machine is out of memory, Bun is missing) none is started before a worker is
  *
  * A spare belongs to no function and counts for nothing but the stop, which waits until the last one is gone.
  */
@@ -18,6 +19,8 @@ export interface SparesDependencies {
 	readonly clock: Clock;
 	readonly spawn: SpawnWorker;
 	readonly count: number;
+	/** False where it is known to have ended. */
+	readonly alive: (pid: number) => boolean;
 	/** One that nobody took is gone. */
 	readonly gone: () => void;
 }
@@ -39,7 +42,6 @@ export class Spares {
 
 	constructor(deps: SparesDependencies) {
 		this.#deps = deps;
-		this.#startLater();
 	}
 
 	get size(): number {
@@ -48,8 +50,8 @@ export class Spares {
 
 	/** Gives a spare where there is one and it will do; else starts a process. */
 	readonly launch: SpawnWorker = (launch, events) => {
-		this.#startLater();
-		const spare = Object.keys(launch.env).length === 0 ? this.#ready.shift() : undefined;
+		this.soon();
+		const spare = Object.keys(launch.env).length === 0 ? this.#take() : undefined;
 		if (spare?.process === undefined) return this.#deps.spawn(launch, events);
 		this.#live.delete(spare);
 		spare.taker = events;
@@ -64,10 +66,20 @@ export class Spares {
 		for (const { process } of this.#live) process?.kill();
 	}
 
-	#startLater(): void {
+	/** Starts what is missing when nothing was started for a while. */
+	soon(): void {
 		if (this.#stopped || this.#deps.count === 0) return;
 		this.#timer?.cancel();
 		this.#timer = this.#deps.clock.setTimer(REST_MS, () => this.#start());
+	}
+
+	/** The oldest. The end of one that was killed is seen a turn later than it comes: 20 µs spare its function a failed start. */
+	#take(): Spare | undefined {
+		for (;;) {
+			const spare = this.#ready.shift();
+			const pid = spare?.process?.pid;
+			if (pid === undefined || this.#deps.alive(pid)) return spare;
+		}
 	}
 
 	/** One at a time. */
@@ -84,7 +96,7 @@ export class Spares {
 		// One that could not be started is gone already, or soon.
 		if (!this.#live.has(spare) || spare.process.pid === undefined) return;
 		this.#ready.push(spare);
-		if (this.#live.size < this.#deps.count) this.#startLater();
+		if (this.#live.size < this.#deps.count) this.soon();
 	}
 
 	#eventsOf(spare: Spare): WorkerProcessEvents {
@@ -103,6 +115,7 @@ export class Spares {
 
 	#lost(spare: Spare): void {
 		this.#forget(spare);
+		this.#timer?.cancel();
 		if (this.#live.delete(spare)) this.#deps.gone();
 	}
 

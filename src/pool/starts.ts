@@ -24,7 +24,7 @@ interface Proof {
 export interface StartsDependencies {
 	readonly environment: Environment;
 	readonly worker: WorkerDependencies;
-	/** Every process that is not proven gone; a start adds to it. */
+	/** Every process of a function that is not proven gone; a start adds to it. */
 	readonly live: Set<Worker>;
 	/** A process was started. */
 	readonly launched: () => void;

@@ -11,11 +11,11 @@ import { describeExit } from "./verdict.ts";
 const CONFIG_BYTES_MAX = 256 * 1024;
 
 export class WorkerStart {
-	/** When its process was spawned; starts may wait for their turn. Monotonic. */
+	/** When its process was spawned, or a spare one taken; starts may wait for their turn. Monotonic. */
 	launchedAt = 0;
 	/** Since when it has been READY; monotonic. */
 	readyAt = 0;
-	/** From the spawn on; undefined until it is READY. */
+	/** From then on; undefined until it is READY. */
 	readyMs: number | undefined;
 	/** Retired before it was READY. */
 	givenUp = false;

@@ -8,8 +8,8 @@
  * A head is UTF-8 JSON, but of the two frames that every call has: u32 numbers, then the texts, all in one, whose lengths
  * in UTF-16 units are the last of the numbers.
  *
- *   invoke    call · attempt · deadline as low and high half · units of invocationId, method, path, headers, query ·
- *             those texts, the last two as JSON
+ *   invoke    call · attempt · deadline as low and high half · units of invocationId (ASCII), method, path, headers,
+ *             query · those texts, the last two as JSON
  *   response  call · status · number of texts · units of each · the texts: name, value, name, value …
  */
 
@@ -35,15 +35,16 @@ const { isFinite, isInteger } = Number;
 const { max, min } = Math;
 const { has } = Set.prototype;
 const OwnBytes = Uint8Array;
+const OwnNumbers = Uint32Array;
 const OwnBuffer = ArrayBuffer;
 const { set } = Uint8Array.prototype;
 const { encodeInto } = TextEncoder.prototype;
 const { decode } = TextDecoder.prototype;
 const { slice } = String.prototype;
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true });
+/** A byte order mark is a character like others: it has a place in the lengths. */
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const NOTHING = new Uint8Array(0);
-const NO_NUMBERS: readonly number[] = [];
 /** In an invoke, and in a response before the lengths. */
 const [INVOKE_NUMBERS, RESPONSE_NUMBERS] = [9, 3];
 const TWO_32 = 2 ** 32;
@@ -182,6 +183,8 @@ const LEVELS: ReadonlySet<unknown> = new Set<ChannelLogLevel>(["debug", "info", 
 /** Collects the frames of one turn, so that they leave in one write. */
 export class FrameWriter {
 	#chunks: Uint8Array[] = [];
+	/** Of the head that is being written. */
+	#numbers = new OwnNumbers(16);
 	#memory = new ArrayBuffer(0);
 	/** All of `#memory`. */
 	#buffer = NOTHING;
@@ -195,40 +198,45 @@ export class FrameWriter {
 	}
 
 	host(message: Exclude<HostMessage, InvokeMessage>): void {
-		this.#add(indexOf(HOST_TYPES, message.type), NO_NUMBERS, stringify(message), NOTHING);
+		this.#add(indexOf(HOST_TYPES, message.type), 0, stringify(message), NOTHING);
 	}
 
 	invoke(call: number, source: InvokeSource, deadline: number): void {
 		const { invocationId, attempt, method, path, headersJson, queryJson } = source;
-		const numbers = [
-			call,
-			attempt,
-			deadline % TWO_32,
-			deadline / TWO_32,
-			invocationId.length,
-			method.length,
-			path.length,
-			headersJson.length,
-			queryJson.length,
-		];
-		this.#add(INVOKE_TYPE, numbers, invocationId + method + path + headersJson + queryJson, source.body);
+		const numbers = this.#numbers;
+		numbers[0] = call;
+		numbers[1] = attempt;
+		numbers[2] = deadline % TWO_32;
+		numbers[3] = deadline / TWO_32;
+		numbers[4] = invocationId.length;
+		numbers[5] = method.length;
+		numbers[6] = path.length;
+		numbers[7] = headersJson.length;
+		numbers[8] = queryJson.length;
+		this.#add(INVOKE_TYPE, INVOKE_NUMBERS, invocationId + method + path + headersJson + queryJson, source.body);
 	}
 
 	worker(message: WorkerMessage): void {
 		if (message.type === "response") {
 			const { call, status, headers, body } = message;
-			const numbers = [call, status, headers.length * 2];
+			const count = RESPONSE_NUMBERS + headers.length * 2;
+			// An array would ask its prototype, which user code may have given setters.
+			if (this.#numbers.length < count) this.#numbers = new OwnNumbers(count);
+			const numbers = this.#numbers;
+			numbers[0] = call;
+			numbers[1] = status;
+			numbers[2] = headers.length * 2;
 			let texts = "";
-			for (let i = 0; i < headers.length; i += 1) {
+			for (let i = 0, at = RESPONSE_NUMBERS; i < headers.length; i += 1, at += 2) {
 				const pair = headers[i] as ChannelPairs[number];
-				numbers[numbers.length] = pair[0].length;
-				numbers[numbers.length] = pair[1].length;
+				numbers[at] = pair[0].length;
+				numbers[at + 1] = pair[1].length;
 				texts += pair[0] + pair[1];
 			}
-			this.#add(RESPONSE_TYPE, numbers, texts, body);
+			this.#add(RESPONSE_TYPE, count, texts, body);
 		} else {
 			const type = WORKER_TYPE_BASE + indexOf(WORKER_TYPES, message.type);
-			this.#add(type, NO_NUMBERS, stringify(bare(message)), NOTHING);
+			this.#add(type, 0, stringify(bare(message)), NOTHING);
 		}
 	}
 
@@ -246,11 +254,12 @@ export class FrameWriter {
 		this.#start = this.#used;
 	}
 
-	#add(type: number, numbers: readonly number[], text: string, body: Uint8Array): void {
+	/** The head is so many of `#numbers`, then the text. */
+	#add(type: number, numbers: number, text: string, body: Uint8Array): void {
 		const bodyBytes = apply(sizeOf, body, []);
 		const copied = bodyBytes <= BODY_COPY_BYTES_MAX ? bodyBytes : 0;
 		// One UTF-16 unit becomes at most three bytes.
-		const room = 4 + FIXED_BYTES + numbers.length * 4 + text.length * 3 + copied;
+		const room = 4 + FIXED_BYTES + numbers * 4 + text.length * 3 + copied;
 		if (this.#size - this.#used < room) {
 			this.#cut();
 			this.#size = max(room, BUFFER_BYTES);
@@ -262,8 +271,8 @@ export class FrameWriter {
 		const start = this.#used;
 		const headAt = start + 4 + FIXED_BYTES;
 		let at = headAt;
-		for (let i = 0; i < numbers.length; i += 1) {
-			writeU32(buffer, at, numbers[i] ?? 0);
+		for (let i = 0; i < numbers; i += 1) {
+			writeU32(buffer, at, this.#numbers[i] ?? 0);
 			at += 4;
 		}
 		if (text.length > 0) {
@@ -393,11 +402,16 @@ export function readHostMessage(frame: Frame): HostMessage | string {
 
 function readInvoke(frame: Frame): InvokeMessage | undefined {
 	const { bytes, head } = frame;
-	const text = readText(frame, INVOKE_NUMBERS);
-	if (text === undefined) return undefined;
 	const number = (index: number): number => readU32(bytes, head + index * 4);
-	const methodAt = number(4);
-	const pathAt = methodAt + number(5);
+	const textsAt = head + INVOKE_NUMBERS * 4;
+	if (textsAt > frame.body) return undefined;
+	// By itself, because a handler may keep it, and what is cut from a text keeps all of that: 80 MB with 4,000 ids of calls with
+	// 20 KB of headers. It is ASCII, so that units are bytes.
+	const methodFrom = textsAt + number(4);
+	const invocationId = readText(bytes, textsAt, methodFrom);
+	const text = readText(bytes, methodFrom, frame.body);
+	if (invocationId === undefined || text === undefined) return undefined;
+	const pathAt = number(5);
 	const headersAt = pathAt + number(6);
 	const queryAt = headersAt + number(7);
 	return {
@@ -405,8 +419,8 @@ function readInvoke(frame: Frame): InvokeMessage | undefined {
 		call: number(0),
 		attempt: number(1),
 		deadline: number(3) * TWO_32 + number(2),
-		invocationId: apply(slice, text, [0, methodAt]),
-		method: apply(slice, text, [methodAt, pathAt]),
+		invocationId,
+		method: apply(slice, text, [0, pathAt]),
 		path: apply(slice, text, [pathAt, headersAt]),
 		headers: pairsOf(apply(slice, text, [headersAt, queryAt])),
 		query: pairsOf(apply(slice, text, [queryAt, queryAt + number(8)])),
@@ -473,10 +487,10 @@ function readResponse(frame: Frame): WorkerMessage | undefined {
 	const texts = readU32(bytes, head + 8);
 	if (status < 100 || status > 599 || texts % 2 !== 0) return undefined;
 	const headers: (readonly [string, string])[] = [];
-	const text = readText(frame, RESPONSE_NUMBERS + texts);
+	let lengthAt = head + RESPONSE_NUMBERS * 4;
+	const text = readText(bytes, lengthAt + texts * 4, body);
 	if (text === undefined) return undefined;
 	let at = 0;
-	let lengthAt = head + RESPONSE_NUMBERS * 4;
 	for (let i = 0; i < texts; i += 2) {
 		const valueAt = at + readU32(bytes, lengthAt);
 		const end = valueAt + readU32(bytes, lengthAt + 4);
@@ -508,19 +522,18 @@ function bodyOf({ bytes, body, end }: Frame): Uint8Array {
 	return body === end ? NOTHING : part(bytes, body, end);
 }
 
-/** What stands in a head behind so many numbers; undefined where that is not there, or no UTF-8. */
-function readText({ bytes, head, body }: Frame, numbers: number): string | undefined {
-	const from = head + numbers * 4;
-	if (from >= body) return from === body ? "" : undefined;
+/** Undefined where that is not there, or no UTF-8. */
+function readText(bytes: Uint8Array, from: number, to: number): string | undefined {
+	if (from >= to) return from === to ? "" : undefined;
 	try {
-		return apply(decode, decoder, [part(bytes, from, body)]);
+		return apply(decode, decoder, [part(bytes, from, to)]);
 	} catch {
 		return undefined;
 	}
 }
 
 function readJson(frame: Frame): Fields | undefined {
-	const text = readText(frame, 0);
+	const text = readText(frame.bytes, frame.head, frame.body);
 	if (text === undefined) return undefined;
 	try {
 		const value: unknown = parse(text);

@@ -1,12 +1,22 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { settled } from "../../support/fake-clock.ts";
-import { createPoolHarness, spec } from "../../support/pool-harness.ts";
+import { createPoolHarness, type PoolHarness, spec } from "../../support/pool-harness.ts";
 
 const REST_MS = 100;
 
+/** A pool with so many spares and a function that may be called. */
+async function expecting(spareWorkers: number): Promise<PoolHarness> {
+	const harness = createPoolHarness({ spareWorkers });
+	await harness.clock.advance(60_000);
+	assert.equal(harness.processes.all.length, 0, "where nobody can call anything there is none");
+	assert.equal(harness.clock.pending, 0, "nor a timer, which a boot that fails would leave behind");
+	harness.pool.activate(spec());
+	return harness;
+}
+
 test("a spare is ready before anybody calls, and the first call of a function takes it instead of starting a process", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS - 1);
 	assert.equal(all.length, 0, "the boot comes first");
@@ -28,7 +38,7 @@ test("a spare is ready before anybody calls, and the first call of a function ta
 });
 
 test("a successor comes when nothing was started for a while: whoever waits for a worker has the processors for himself", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS);
 	await harness.run(spec({}, "f"), "a");
@@ -46,7 +56,7 @@ test("a successor comes when nothing was started for a while: whoever waits for 
 });
 
 test("more than one spare: they come one after another, and the oldest is taken first", async () => {
-	const harness = createPoolHarness({ spareWorkers: 3 });
+	const harness = await expecting(3);
 	const { all } = harness.processes;
 	for (const started of [1, 2, 3, 3]) {
 		await harness.clock.advance(REST_MS);
@@ -60,7 +70,7 @@ test("more than one spare: they come one after another, and the oldest is taken 
 });
 
 test("a function with variables of its own starts a process with them: a spare's cannot be changed", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS);
 	const { slot } = await harness.run({ ...spec(), env: { TOKEN: "secret" } }, "a");
@@ -74,7 +84,7 @@ test("a function with variables of its own starts a process with them: a spare's
 });
 
 test("a spare that dies is taken by nobody, and has no successor before a worker is started", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS);
 	all[0]?.exit({ code: null, signal: "SIGKILL" });
@@ -89,8 +99,39 @@ test("a spare that dies is taken by nobody, and has no successor before a worker
 	await harness.end();
 });
 
+test("spares whose Bun dies young are not started again and again", async () => {
+	for (const [count, lifeMs] of [
+		[2, 40],
+		[3, 150],
+		[16, 1_000],
+	] as const) {
+		const harness = await expecting(count);
+		const { all } = harness.processes;
+		for (let ms = 0; ms < 60_000; ms += 10) {
+			await harness.clock.advance(10);
+			for (const [index, worker] of all.entries())
+				if (ms >= (index + 1) * REST_MS + lifeMs) worker.exit({ code: 1, signal: null });
+		}
+		assert.ok(all.length <= count, `${all.length} processes for ${count} spares`);
+		await harness.end();
+	}
+});
+
+test("a spare that is dead is not given to anybody, also where its end was not seen yet", async () => {
+	const harness = await expecting(2);
+	const { all } = harness.processes;
+	await harness.clock.advance(REST_MS);
+	await harness.clock.advance(REST_MS);
+	harness.memory.set(all[0]?.pid ?? 0, 0);
+	const { slot } = await harness.run(spec(), "a");
+	assert.equal(harness.worker(slot), all[1]);
+	assert.deepEqual(all[0]?.got, []);
+	all[0]?.exit({ code: null, signal: "SIGKILL" });
+	await harness.end();
+});
+
 test("a spare that talks, or closes its channel, is killed and serves nobody", async () => {
-	const harness = createPoolHarness({ spareWorkers: 2 });
+	const harness = await expecting(2);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS);
 	await harness.clock.advance(REST_MS);
@@ -106,7 +147,7 @@ test("a spare that talks, or closes its channel, is killed and serves nobody", a
 });
 
 test("a spare that was taken is its function's: its death is the worker's", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	await harness.clock.advance(REST_MS);
 	const running = await harness.run(spec(), "a");
 	harness.processes.all[0]?.exit({ code: 7, signal: null });
@@ -117,7 +158,7 @@ test("a spare that was taken is its function's: its death is the worker's", asyn
 });
 
 test("a stop waits until the last spare is gone, and starts none", async () => {
-	const harness = createPoolHarness({ spareWorkers: 2 });
+	const harness = await expecting(2);
 	const { all, habits } = harness.processes;
 	habits.dies = false;
 	await harness.clock.advance(REST_MS);
@@ -133,7 +174,7 @@ test("a stop waits until the last spare is gone, and starts none", async () => {
 });
 
 test("a stop whose spares are gone waits for the workers that were spares", async () => {
-	const harness = createPoolHarness({ spareWorkers: 1 });
+	const harness = await expecting(1);
 	const { all } = harness.processes;
 	await harness.clock.advance(REST_MS);
 	await harness.run(spec(), "a");

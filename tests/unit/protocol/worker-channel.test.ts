@@ -38,6 +38,8 @@ function receive(bytes: Uint8Array, cuts: readonly number[]): { messages: unknow
 const pairs = fc.array(fc.tuple(fc.string({ unit: "grapheme" }), fc.string()), { maxLength: 4 });
 const call = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const text = fc.string({ unit: "grapheme", maxLength: 300 });
+/** As ids are. */
+const ascii = fc.string({ unit: "grapheme-ascii", maxLength: 40 });
 const body = fc.oneof(
 	fc.uint8Array({ maxLength: 64 }),
 	fc.integer({ min: 16_380, max: 16_390 }).map((bytes) => new Uint8Array(bytes).fill(7)),
@@ -88,7 +90,7 @@ test("what a worker says arrives as it was said, however the bytes are cut", () 
 });
 
 test("an invoke carries its stored header and query texts without a change", () => {
-	const message = record({ invocationId: text, attempt: call, method: text, path: text, body });
+	const message = record({ invocationId: ascii, attempt: call, method: text, path: text, body });
 	const deadline = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 	const cutting = fc.array(fc.nat(), { maxLength: 6 });
 	fc.assert(
@@ -114,6 +116,31 @@ test("half a surrogate pair in a path leaves the texts behind it where they are"
 	assert.deepEqual(messages, [
 		{ type: "invoke", ...request, path: "/\ufffdx", call: 1, deadline: 9, headers: [["a", "b"]], query: [] },
 	]);
+});
+
+test("a byte order mark at the beginning of a text is a character of it", () => {
+	const writer = new FrameWriter();
+	const headers = [["\ufeffname", "\ufeffvalue"]] as const;
+	const [method, path] = ["\ufeffPOST", "/\ufeff"];
+	writer.worker({ type: "response", call: 1, status: 200, headers, body: new Uint8Array(0) });
+	const request = { invocationId: "inv_1", attempt: 1, method, path, body: new Uint8Array(0) };
+	writer.invoke(1, { ...request, headersJson: "[]", queryJson: "[]" }, 9);
+	const { messages, problem } = receive(join(writer.take()), []);
+	assert.equal(problem, undefined);
+	assert.deepEqual((messages[0] as { headers: unknown }).headers, headers);
+	assert.deepEqual(messages[1], { type: "invoke", ...request, call: 1, deadline: 9, headers: [], query: [] });
+});
+
+test("a response with more headers than any before it is written whole", () => {
+	const writer = new FrameWriter();
+	const headers = Array.from({ length: 500 }, (_, index) => [`x-${index}`, "v".repeat(index % 7)] as const);
+	writer.worker({ type: "response", call: 1, status: 200, headers, body: new Uint8Array(0) });
+	writer.worker({ type: "response", call: 2, status: 200, headers: headers.slice(0, 2), body: new Uint8Array(0) });
+	const { messages } = receive(join(writer.take()), []);
+	assert.deepEqual(
+		messages.map((message) => (message as { headers: unknown }).headers),
+		[headers, headers.slice(0, 2)],
+	);
 });
 
 test("no bytes make the reader throw, and after a problem it reads no more", () => {
