@@ -15,6 +15,7 @@ import { residentMb, startDaemon, type Daemon } from "../processes.ts";
 
 /** Requests to the control connection that are under way at once. */
 const TOGETHER = 100;
+const CONNECT_AGAIN_MS = 10;
 const COLD = 50;
 /** Of a clock tick in /proc/PID/stat. */
 const TICK_MS = 10;
@@ -142,9 +143,7 @@ async function connections(context: Context, folder: string, count: number): Pro
 	const open: Socket[] = [];
 	try {
 		await inBunches(count, async () => {
-			const socket = createConnection(daemon.socketPath);
-			open.push(socket);
-			await once(socket, "connect");
+			open.push(await connected(daemon.socketPath));
 		});
 		const { p50 } = await oneCaller(context, daemon);
 		return [
@@ -153,6 +152,20 @@ async function connections(context: Context, folder: string, count: number): Pro
 		];
 	} finally {
 		for (const socket of open) socket.destroy();
+	}
+}
+
+/** Tries again while more knock than the daemon has let in, which is what EAGAIN says. */
+async function connected(path: string): Promise<Socket> {
+	for (;;) {
+		const socket = createConnection(path);
+		try {
+			await once(socket, "connect");
+			return socket;
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+			await delay(CONNECT_AGAIN_MS);
+		}
 	}
 }
 
