@@ -111,6 +111,7 @@ test("a worker sees its function's variables, four of the daemon's, and nothing 
 
 test("a spare process becomes the worker of whichever function needs one first, and is like any other", async () => {
 	await using real = createRealPool({ spareWorkers: 1 });
+	real.pool.activate(trials);
 	const first = await waitFor("a spare", () => childrenOf(process.pid)[0]);
 	assert.equal(text(await real.call(trials, "/pid")), `${first}`);
 	assert.equal(text(await real.call(trials, "/pid")), `${first}`);
