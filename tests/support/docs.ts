@@ -23,7 +23,7 @@ import { waitFor } from "./wait-for.ts";
 export const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "src/main.ts");
 /** Longer than anything a document runs that ends by itself. */
-const RUN_MS_MAX = 30_000;
+const RUN_MS_MAX = 60_000;
 
 export interface Block {
 	/** As in the repository: `docs/http.md`. */
