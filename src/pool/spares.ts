@@ -5,7 +5,8 @@
  *   - a process's variables are fixed at its start, so only a function without variables of its own takes a spare
  *   - none is started before a function has a version that may be called: a boot is not held up, and one that fails leaves none
  *   - one is started when nothing was started for a while: whoever waits for a worker has the processors for himself
- *   - after one that ended by itself (the machine is out of memory, Bun is missing) none is started before a worker is
+ *   - after one that ended by itself (the machine is out of memory, Bun is missing) none is started before a worker is, or a
+ *     version is activated
  *
  * A spare belongs to no function and counts for nothing but the stop, which waits until the last one is gone.
  */
