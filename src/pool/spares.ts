@@ -30,6 +30,8 @@ interface Spare {
 	process: WorkerProcess | undefined;
 	/** Whose process it has become. */
 	taker: WorkerProcessEvents | undefined;
+	/** Somebody wanted it and found it dead. */
+	missed: boolean;
 }
 
 export class Spares {
@@ -79,14 +81,15 @@ export class Spares {
 		for (;;) {
 			const spare = this.#ready.shift();
 			const pid = spare?.process?.pid;
-			if (pid === undefined || this.#deps.alive(pid)) return spare;
+			if (spare === undefined || pid === undefined || this.#deps.alive(pid)) return spare;
+			spare.missed = true;
 		}
 	}
 
 	/** One at a time. */
 	#start(): void {
 		if (this.#live.size >= this.#deps.count) return;
-		const spare: Spare = { process: undefined, taker: undefined };
+		const spare: Spare = { process: undefined, taker: undefined, missed: false };
 		this.#live.add(spare);
 		try {
 			spare.process = this.#deps.spawn({ env: {} }, this.#eventsOf(spare));
@@ -116,8 +119,11 @@ export class Spares {
 
 	#lost(spare: Spare): void {
 		this.#forget(spare);
-		this.#timer?.cancel();
-		if (this.#live.delete(spare)) this.#deps.gone();
+		const wasLive = this.#live.delete(spare);
+		// In place of one that was missed a worker is being started, so it has a successor.
+		if (spare.missed) this.soon();
+		else this.#timer?.cancel();
+		if (wasLive) this.#deps.gone();
 	}
 
 	#forget(spare: Spare): void {

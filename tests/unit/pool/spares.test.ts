@@ -127,6 +127,9 @@ test("a spare that is dead is not given to anybody, also where its end was not s
 	assert.equal(harness.worker(slot), all[1]);
 	assert.deepEqual(all[0]?.got, []);
 	all[0]?.exit({ code: null, signal: "SIGKILL" });
+	await harness.clock.advance(REST_MS);
+	await harness.clock.advance(REST_MS);
+	assert.equal(all.length, 4, "both have successors, because a worker was started");
 	await harness.end();
 });
 
