@@ -20,7 +20,7 @@ const INVOKE_TYPE = HOST_TYPES.indexOf("invoke");
 const RESPONSE_TYPE = WORKER_TYPE_BASE + WORKER_TYPES.indexOf("response");
 const encoder = new TextEncoder();
 
-/** Collects the frames of one turn, so that they leave in one write. */
+/** Collects the frames that are written in one go, so that they leave in one write. */
 export class FrameWriter {
 	#chunks: Uint8Array[] = [];
 	/** Of the head that is being written. */
