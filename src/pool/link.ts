@@ -74,7 +74,7 @@ export class Link {
 		}
 	}
 
-	/** What is posted in one go leaves in one write, before anything else is done. */
+	/** What is posted in one go leaves in one write, in the next microtask. */
 	host(message: Exclude<HostMessage, InvokeMessage>): void {
 		this.#out.host(message);
 		this.#flushSoon();

@@ -3,7 +3,8 @@
  *
  * User code shares the worker's process and may replace globals and their methods. So nothing here is looked up later: methods
  * are called by `apply`, and the channel uses no iterator, no `subarray` and no `push`, because those can be replaced
- * too. One that came through would make garbage of the frames of every later call.
+ * too. One that came through would make garbage of the frames of every later call. (The runtime has its own list, because it
+ * needs others and this folder is no shelf: runtime/intrinsics.ts.)
  */
 // oxlint-disable typescript/unbound-method -- for that reason
 export const { apply } = Reflect;
