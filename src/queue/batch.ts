@@ -11,6 +11,8 @@ export interface Batch {
 	readonly now: number;
 	/** Lanes whose counts it changed: they may have something to start. */
 	readonly lanes: readonly Lane[];
+	/** What it has claimed so far. */
+	readonly claims: readonly Claim[];
 	/** Call before changing a lane's counts. */
 	touch(lane: Lane): void;
 	/** Runs if the transaction is rolled back, e.g. to give a reserved slot back. */

@@ -11,6 +11,7 @@ import type { Environment } from "../core/environment.ts";
 import type { ErrorRecord } from "../core/errors.ts";
 import { invocationId } from "../core/ids.ts";
 import type { Batch } from "./batch.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Checksums } from "./checksum.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import type { Claim, Ticket } from "./outgoing.ts";
@@ -27,6 +28,7 @@ export interface Slots {
 export interface ClaimerDeps {
 	readonly environment: Environment;
 	readonly statements: Statements;
+	readonly blocks: Blocks;
 	readonly checksums: Checksums;
 	readonly lanes: Lanes;
 	readonly slots: Slots;
@@ -87,6 +89,7 @@ export class Claimer {
 	/** Runs at the end of each transaction, and looks at every lane that the transaction changed. */
 	claim(batch: Batch): void {
 		if (!this.#open) return;
+		this.#deps.blocks.sweep(batch);
 		// A row that became ready, a place that an end made free: whoever writes either has touched the lane.
 		for (const lane of batch.lanes) if (lane.ready > 0) this.#candidates.add(lane);
 		if (this.#candidates.size === 0) return;
@@ -147,8 +150,9 @@ export class Claimer {
 	}
 
 	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket): void {
-		const { statements } = this.#deps;
+		const { statements, blocks } = this.#deps;
 		const now = batch.now;
+		blocks.runs(batch, row.seq);
 		const claimed = statements.invocationClaim.get(now, ticket.worker, ticket.cold ? 1 : 0, row.seq) as {
 			attempt: number;
 		};

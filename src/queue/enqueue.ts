@@ -14,6 +14,7 @@ import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest } from "../core/request.ts";
 import { requestChecksum } from "./checksum.ts";
 import type { Batch } from "./batch.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Slots } from "./claim.ts";
 import type { Lane } from "./lanes.ts";
 import type { Ticket } from "./outgoing.ts";
@@ -32,6 +33,7 @@ export interface Submission {
 
 export interface EnqueuerDeps {
 	readonly statements: Statements;
+	readonly blocks: Blocks;
 	readonly slots: Slots;
 	/** A row was written that is due, or expires, at this time (UTC ms). */
 	readonly alarm: (at: number) => void;
@@ -58,7 +60,7 @@ export class Enqueuer {
 
 	/** Part of an open transaction. Throws an EngineError before it writes anything. */
 	accept(batch: Batch, submission: Submission): Accepted {
-		const { statements } = this.#deps;
+		const { statements, blocks } = this.#deps;
 		const { lane, request, config } = submission;
 		const key = request.idempotencyKey;
 		const fingerprint = key === undefined ? undefined : fingerprintOf(request);
@@ -187,6 +189,8 @@ export class Enqueuer {
 			);
 		}
 		if (!inline) statements.bodyInsert.run(seq * 2, body);
+		blocks.holds(batch, lane, seq);
+		if (ticket !== undefined) blocks.runs(batch, seq);
 		if (key !== undefined && fingerprint !== undefined) {
 			statements.idempotencyPut.run(lane.id, key, seq, fingerprint, now + LIMITS.idempotencyTtlMs);
 		}

@@ -4,7 +4,7 @@
  */
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { LIMITS } from "../core/limits.ts";
-import type { Database } from "../store/index.ts";
+import { blockOfRow, type Database } from "../store/index.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 import { HELD_AT } from "./turns.ts";
 
@@ -31,6 +31,7 @@ export function inspectRows(queue: Database, metadata: Database, options: Inspec
 		...bodiesOf(queue),
 		...timesOf(queue, metadata, options.now),
 		...turnsOf(queue),
+		...blocksOf(queue),
 	];
 	if (!options.running) findings.push(...runningOf(queue));
 	if (options.full) findings.push(...checksumsOf(queue), ...jsonOf(queue));
@@ -155,15 +156,44 @@ function timesOf(queue: Database, metadata: Database, now: number): Diagnosis[] 
 }
 
 function runningOf(queue: Database): Diagnosis[] {
-	const running = count(queue, "SELECT count(*) FROM invocation INDEXED BY invocation_running WHERE state = 1");
+	const running = count(queue, "SELECT count(*) FROM invocation WHERE state = 1");
 	if (running === 0) return [];
 	const message = `${running} invocations were running when the last daemon died; the next start recovers them: they run again, at-most-once ones end as lost`;
 	return [note("rows", message)];
 }
 
+function hasTable(queue: Database, name: string): boolean {
+	return queue.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(name) !== undefined;
+}
+
+/** A folder of an older version has indexes in place of these tables. */
+function blocksOf(queue: Database): Diagnosis[] {
+	if (!hasTable(queue, "running_block")) return [];
+	const findings: Diagnosis[] = [];
+	const unfound = list(
+		queue,
+		`SELECT seq FROM invocation WHERE state = 1 AND NOT EXISTS
+			(SELECT 1 FROM running_block WHERE block = ${blockOfRow("seq")})`,
+	);
+	if (unfound.length > 0) {
+		const message = `the next start would not find that ${seqs(unfound)} was running, which would never end`;
+		findings.push(damage("rows", "DATA_CORRUPT", message, ADVICE));
+	}
+	const unlisted = list(
+		queue,
+		`SELECT seq FROM invocation WHERE NOT EXISTS
+			(SELECT 1 FROM lane_block WHERE lane_block.lane = invocation.lane AND block = ${blockOfRow("seq")})`,
+	);
+	if (unlisted.length > 0) {
+		const message = `${seqs(unlisted)} cannot be found in the list of their function`;
+		findings.push(damage("rows", "DATA_CORRUPT", message, ADVICE));
+	}
+	return findings;
+}
+
 /** A folder of an older version has no such table, and nothing that waits for a turn. */
 function turnsOf(queue: Database): Diagnosis[] {
-	if (count(queue, "SELECT count(*) FROM sqlite_schema WHERE name = 'turn'") === 0) return [];
+	if (!hasTable(queue, "turn")) return [];
 	const forgotten = list(
 		queue,
 		`SELECT seq FROM invocation INDEXED BY invocation_due

@@ -8,7 +8,9 @@
  * and metrics took 43 ms in one commit; so it takes 0.2 ms.)
  */
 import { LIMITS } from "../core/limits.ts";
+import { blockOf } from "../store/index.ts";
 import type { Batch } from "./batch.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Statements } from "./statements.ts";
 
 /** Where a pass stands: its phase, and the seq, lane or schedule up to which that phase is done. */
@@ -28,11 +30,13 @@ const OWNERS_MAX = 100;
 
 export class Pruner {
 	readonly #statements: Statements;
+	readonly #blocks: Blocks;
 	readonly #retentionMs: number;
 	#cursor = START;
 
-	constructor(statements: Statements, retentionMs: number) {
+	constructor(statements: Statements, blocks: Blocks, retentionMs: number) {
 		this.#statements = statements;
+		this.#blocks = blocks;
 		this.#retentionMs = retentionMs;
 	}
 
@@ -71,6 +75,7 @@ export class Pruner {
 		let looked = after;
 		let deleted = 0;
 		let reachedRecent = rows.length < LIMITS.pruneStepRows;
+		const left = new Map<string, readonly [lane: number, block: number]>();
 		for (const row of rows) {
 			if (row.createdAt >= before && row.createdAt <= now) {
 				reachedRecent = true;
@@ -86,7 +91,10 @@ export class Pruner {
 			// One that was tried once and ended in the queue has a row there too.
 			if (row.attempt > 0) this.#statements.attemptDelete.run(row.seq);
 			deleted = row.seq;
+			const block = blockOf(row.seq);
+			left.set(`${row.lane} ${block}`, [row.lane, block]);
 		}
+		for (const [lane, block] of left.values()) this.#blocks.left(lane, block);
 		// Ids are never given out twice, also after the newest row was pruned.
 		if (deleted > 0) this.#statements.markRaise.run("seq", deleted);
 		return reachedRecent ? undefined : { phase: "invocations", after: looked };

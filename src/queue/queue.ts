@@ -14,6 +14,7 @@ import { NumberMap } from "../core/number-map.ts";
 import type { Database, QueueLevel } from "../store/index.ts";
 import type { Disk } from "./acknowledge.ts";
 import type { Batch } from "./batch.ts";
+import { Blocks } from "./blocks.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 import { Claimer, type Slots } from "./claim.ts";
 import { CronSlots, type SlotToDecide } from "./cron-slots.ts";
@@ -86,6 +87,7 @@ export class Queue {
 		const statements = prepareStatements(database);
 		this.#statements = statements;
 		const checksums = new Checksums(statements.markGet.get(WHOLE_CHECKSUMS_MARK)?.value);
+		const blocks = new Blocks(statements, this.lanes, this.#running);
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
 		this.#commit = new GroupCommit({
@@ -119,6 +121,7 @@ export class Queue {
 		this.#claimer = new Claimer({
 			environment,
 			statements,
+			blocks,
 			checksums,
 			lanes: this.lanes,
 			slots: deps.slots,
@@ -132,6 +135,7 @@ export class Queue {
 		this.#enqueuer = new Enqueuer(
 			{
 				statements,
+				blocks,
 				slots: deps.slots,
 				alarm,
 				stopped: () => this.#claimer.stopped,
@@ -145,7 +149,7 @@ export class Queue {
 			accept: (batch, submission) => this.#enqueuer.accept(batch, submission),
 		});
 		this.#commit.opened(seqMax);
-		this.#pruner = new Pruner(statements, deps.resultRetentionMs);
+		this.#pruner = new Pruner(statements, blocks, deps.resultRetentionMs);
 		this.read = new Reader({
 			database,
 			statements,
@@ -153,6 +157,7 @@ export class Queue {
 			names: deps.names,
 			retentionMs: deps.resultRetentionMs,
 			environment,
+			running: () => this.#running.values(),
 			ensureOnDisk: (at) => this.#commit.ensureOnDisk(at),
 		});
 	}

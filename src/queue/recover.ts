@@ -53,9 +53,11 @@ export function recover(deps: RecoverDeps): Recovered {
 	}
 	let requeued = 0;
 	let ended = 0;
-	for (;;) {
-		const rows = statements.runningList.all(PAGE);
-		if (rows.length === 0) break;
+	for (let after = 0; ;) {
+		const rows = statements.runningList.all(after, PAGE);
+		const last = rows.at(-1);
+		if (last === undefined) break;
+		after = last.seq;
 		writeNow(deps, (batch) => {
 			for (const row of rows) {
 				const lane = lanes.get(row.lane);

@@ -7,7 +7,7 @@
  * each new value (40 µs for the head of a lane, measured); behind the unary plus the value is an expression like any
  * other, and the same plan costs 3 µs.
  */
-import type { Database } from "../store/index.ts";
+import { rowsOfBlock, type Database } from "../store/index.ts";
 
 export type Statements = ReturnType<typeof prepareStatements>;
 
@@ -63,6 +63,14 @@ export function prepareStatements(db: Database) {
 		laneKeyFirst: db.prepare<[number], { laneKey: string }>(`
 			SELECT lane_key AS laneKey FROM invocation INDEXED BY invocation_ready
 			WHERE state = 0 AND ready = 1 AND lane = +? ORDER BY lane_key LIMIT 1`),
+
+		laneBlockInsert: db.prepare("INSERT OR IGNORE INTO lane_block (lane, block) VALUES (?, ?)"),
+		laneBlockDeleteEmpty: db.prepare(`
+			DELETE FROM lane_block WHERE lane = ? AND block = ? AND NOT EXISTS
+				(SELECT 1 FROM invocation WHERE ${rowsOfBlock("lane_block.block")} AND invocation.lane = lane_block.lane)`),
+		runningBlockList: db.prepare<[], { block: number }>("SELECT block FROM running_block"),
+		runningBlockInsert: db.prepare("INSERT OR IGNORE INTO running_block (block) VALUES (?)"),
+		runningBlockDelete: db.prepare("DELETE FROM running_block WHERE block = ?"),
 
 		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
 		bodyGet: db.prepare<[number], { bytes: Buffer }>("SELECT bytes FROM body WHERE id = +?"),
@@ -176,12 +184,13 @@ export function prepareStatements(db: Database) {
 			ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)`),
 		seqLast: db.prepare<[], { seq: number | null }>("SELECT MAX(seq) AS seq FROM invocation"),
 
-		runningList: db.prepare<[number], RunningRowAtBoot>(`
+		runningList: db.prepare<[number, number], RunningRowAtBoot>(`
 			SELECT seq, lane, version, attempt, charged, max_attempts AS maxAttempts, at_most_once AS atMostOnce,
 				worker_deaths AS workerDeaths, daemon_deaths AS daemonDeaths, solo, cancel_asked AS cancelAsked,
 				deadline_at AS deadlineAt, started_at AS startedAt, worker, cold, created_at AS createdAt, run_at AS runAt,
 				lane_key AS laneKey
-			FROM invocation INDEXED BY invocation_running WHERE state = 1 LIMIT +?`),
+			FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
+			WHERE state = 1 AND seq > +? ORDER BY block, seq LIMIT +?`),
 		laneCountReady: db.prepare<[], { lane: number; count: number; keyed: number }>(`
 			SELECT lane, COUNT(*) AS count, SUM(lane_key <> '') AS keyed FROM invocation INDEXED BY invocation_ready
 			WHERE state = 0 AND ready = 1 GROUP BY lane`),
@@ -190,8 +199,8 @@ export function prepareStatements(db: Database) {
 			WHERE state = 0 AND ready = 0 GROUP BY lane`),
 
 		pruneList: db.prepare<[number, number], PruneRow>(`
-			SELECT seq, created_at AS createdAt, finished_at AS finishedAt, body_bytes AS bodyBytes, result_bytes AS resultBytes,
-				attempt FROM invocation WHERE seq > +? ORDER BY seq LIMIT +?`),
+			SELECT seq, lane, created_at AS createdAt, finished_at AS finishedAt, body_bytes AS bodyBytes,
+				result_bytes AS resultBytes, attempt FROM invocation WHERE seq > +? ORDER BY seq LIMIT +?`),
 		invocationDelete: db.prepare("DELETE FROM invocation WHERE seq = ? AND state >= 2"),
 		bodyDelete: db.prepare("DELETE FROM body WHERE id = ? OR id = ?"),
 		attemptDelete: db.prepare("DELETE FROM attempt WHERE seq = ?"),
@@ -202,9 +211,7 @@ export function prepareStatements(db: Database) {
 			FROM attempt WHERE seq = +? ORDER BY attempt`),
 		invocationList: db.prepare<[number, number], InvocationRow>(`
 			SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq < +? ORDER BY seq DESC LIMIT +?`),
-		invocationListLane: db.prepare<[number, number, number], InvocationRow>(`
-			SELECT ${SUMMARY_COLUMNS} FROM invocation INDEXED BY invocation_by_lane
-			WHERE lane = +? AND seq < +? ORDER BY seq DESC LIMIT +?`),
+		invocationListLane: db.prepare<LaneListValues, InvocationRow>(listOfLane("")),
 	};
 }
 
@@ -212,6 +219,23 @@ export function prepareStatements(db: Database) {
 export const SUMMARY_COLUMNS = `seq, lane, version, state, source, origin, attempt, charged, max_attempts AS maxAttempts, priority,
 	lane_key AS laneKey, created_at AS createdAt, run_at AS runAt, started_at AS startedAt, finished_at AS finishedAt,
 	worker, cold, error`;
+/** The lane; of what is looked at the first and last block, the first seq, and the one behind the last; how many. */
+export type LaneListValues = [
+	lane: number,
+	fromBlock: number,
+	untilBlock: number,
+	from: number,
+	until: number,
+	limit: number,
+];
+
+/** Newest first, by looking through the lane's blocks. `AND +seq`: else SQLite would read on behind the block, up to `until`. */
+export function listOfLane(condition: string): string {
+	return `SELECT ${SUMMARY_COLUMNS}
+		FROM (SELECT lane AS holder, block FROM lane_block WHERE lane = +? AND block BETWEEN +? AND +?)
+		CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
+		WHERE lane = holder ${condition} AND +seq >= +? AND +seq < +? ORDER BY block DESC, seq DESC LIMIT +?`;
+}
 const RECORD_COLUMNS = `${SUMMARY_COLUMNS}, deadline_at AS deadlineAt, idempotency_key AS idempotencyKey, tags, traceparent,
 	method, path, headers, query, body, body_bytes AS bodyBytes, body_crc AS bodyCrc, status,
 	result_headers AS resultHeaders, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc`;
@@ -338,6 +362,7 @@ export interface MetricRow {
 
 export interface PruneRow {
 	readonly seq: number;
+	readonly lane: number;
 	readonly createdAt: number;
 	readonly finishedAt: number | null;
 	readonly bodyBytes: number;

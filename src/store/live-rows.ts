@@ -2,6 +2,7 @@
 import BetterSqlite3 from "better-sqlite3";
 import { join } from "node:path";
 import { METADATA, QUEUE } from "./database-kinds.ts";
+import { rowsOfBlock } from "./queue-schema.ts";
 import { mapStoreError } from "./store-errors.ts";
 
 export interface LiveRows {
@@ -30,16 +31,16 @@ export function openToLook(root: string): LookInto {
 function looking(queue: BetterSqlite3.Database, metadata: BetterSqlite3.Database): LookInto {
 	const counts = queue.prepare<[], { lane: number; running: number; ready: number; delayed: number }>(`
 		SELECT lane, sum(running) AS running, sum(ready) AS ready, sum(delayed) AS delayed FROM (
-			SELECT lane, count(*) AS running, 0 AS ready, 0 AS delayed FROM invocation INDEXED BY invocation_running
-				WHERE state = 1 GROUP BY lane
+			SELECT lane, count(*) AS running, 0 AS ready, 0 AS delayed
+				FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")} WHERE state = 1 GROUP BY lane
 			UNION ALL SELECT lane, 0, count(*), 0 FROM invocation INDEXED BY invocation_ready
 				WHERE state = 0 AND ready = 1 GROUP BY lane
 			UNION ALL SELECT lane, 0, 0, count(*) FROM invocation INDEXED BY invocation_due
 				WHERE state = 0 AND ready = 0 GROUP BY lane)
 		GROUP BY lane`);
-	const running = queue.prepare<[], { seq: number; createdAt: number }>(
-		"SELECT seq, created_at AS createdAt FROM invocation INDEXED BY invocation_running WHERE state = 1",
-	);
+	const running = queue.prepare<[], { seq: number; createdAt: number }>(`
+		SELECT seq, created_at AS createdAt
+		FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")} WHERE state = 1`);
 	const names = metadata.prepare<[], [number, string]>("SELECT id, function_id FROM function").raw();
 	const read = queue.transaction(() => ({ counted: counts.all(), running: running.all() }));
 	return {

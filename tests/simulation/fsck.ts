@@ -28,6 +28,14 @@ const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
 		"SELECT seq FROM invocation WHERE result_body IS NOT NULL AND (state NOT IN (1, 2) OR (state = 2 AND length(result_body) <> result_bytes)) LIMIT 1",
 		"room for a result where there is none to come",
 	],
+	[
+		"SELECT seq FROM invocation WHERE NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = invocation.lane AND b.block = seq / 128) LIMIT 1",
+		"a row that the list of its function lacks",
+	],
+	[
+		"SELECT seq FROM invocation WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = seq / 128) LIMIT 1",
+		"a running row that recovery would not find",
+	],
 	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],
 	[
 		`SELECT seq FROM invocation WHERE state <> 0 AND attempt - (state IN (1, 2, 3, 4, 5, 8)) <>

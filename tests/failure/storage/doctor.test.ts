@@ -22,7 +22,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import Database from "better-sqlite3";
-import { invocationId, parseInvocationId } from "../../../src/core/ids.ts";
+import { invocationId } from "../../../src/core/ids.ts";
 import { doctor as lookAt } from "../../../src/upkeep.ts";
 import { cli } from "../../support/cli-harness.ts";
 import { startDaemon, type Daemon } from "../../support/daemon.ts";
@@ -305,6 +305,25 @@ const DAMAGE: readonly [id: string, what: string, code: string, says: RegExp, da
 	],
 	[
 		"B16",
+		"an invocation that runs in a block that is not named",
+		"DATA_CORRUPT",
+		/the next start would not find that invocation 5 was running/,
+		(root) => {
+			sql(
+				join(root, "queue.db"),
+				"UPDATE invocation SET state = 1, finished_at = NULL, status = NULL WHERE seq = 5; DELETE FROM running_block",
+			);
+		},
+	],
+	[
+		"B16",
+		"invocations in a block that is not named for their function",
+		"DATA_CORRUPT",
+		/invocations 1, 2, 3 and \d+ more cannot be found in the list of their function/,
+		(root) => sql(join(root, "queue.db"), "DELETE FROM lane_block"),
+	],
+	[
+		"B16",
 		"an attempt beyond its invocation",
 		"DATA_CORRUPT",
 		/attempts of invocation 3 go beyond/,
@@ -480,12 +499,15 @@ fault(
 			stopped.abort();
 			await poured;
 			assert.ok(done > from);
-			const lost = invocationId(1, 999_999);
+			const seq = 999_999;
+			const lost = invocationId(1, seq);
 			sql(
 				join(root, "queue.db"),
 				`INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at, attempt, charged,
 				max_attempts, at_most_once, started_at, worker, source, method, path, headers, query, body_bytes, body_crc)
-			VALUES (${parseInvocationId(lost)?.seq}, 1, 1, 1, 1, 0, '', 1, 0, 1, 0, 1, 0, 1, 'w99', 0, 'GET', '/', '[]', '[]', 0, 0)`,
+			VALUES (${seq}, 1, 1, 1, 1, 0, '', 1, 0, 1, 0, 1, 0, 1, 'w99', 0, 'GET', '/', '[]', '[]', 0, 0);
+			INSERT INTO lane_block (lane, block) VALUES (1, ${seq} / 128);
+			INSERT INTO running_block (block) VALUES (${seq} / 128)`,
 			);
 			const looked = await doctor(root, "--socket", daemon.socketPath);
 			assert.equal(looked.status, 1, looked.told);

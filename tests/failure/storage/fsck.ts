@@ -146,6 +146,14 @@ function queue(
 		"attempts that end what runs",
 	);
 	count(
+		"SELECT COUNT(*) FROM invocation i WHERE NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = i.lane AND b.block = i.seq / 128)",
+		"invocations that the list of their function lacks",
+	);
+	count(
+		"SELECT COUNT(*) FROM invocation i WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = i.seq / 128)",
+		"running invocations that recovery would not find",
+	);
+	count(
 		"SELECT COUNT(*) FROM idempotency k JOIN invocation i ON i.seq = k.seq WHERE i.lane <> k.lane OR i.idempotency_key IS NOT k.key",
 		"idempotency keys of another invocation",
 	);
