@@ -28,6 +28,7 @@ export function countEnds(statements: Statements, ends: readonly EndedInvocation
 		if (cold) sum.coldStarts += 1;
 	}
 	for (const [lane, { invocations, errors, runMs, coldStarts }] of sums) {
-		statements.metricAdd.run(lane, minute, invocations, errors, runMs, coldStarts, now);
+		const values = [invocations, errors, runMs, coldStarts, now, lane, minute] as const;
+		if (statements.metricRaise.run(...values).changes === 0) statements.metricInsert.run(...values);
 	}
 }

@@ -74,10 +74,12 @@ export function prepareStatements(db: Database) {
 
 		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
 		bodyGet: db.prepare<[number], { bytes: Buffer }>("SELECT bytes FROM body WHERE id = +?"),
-		metricAdd: db.prepare(`
-			INSERT INTO metric (lane, minute, invocations, errors, run_ms, cold_starts, last_at) VALUES (?, ?, ?, ?, ?, ?, ?)
-			ON CONFLICT (lane, minute) DO UPDATE SET invocations = invocations + excluded.invocations, errors = errors + excluded.errors,
-				run_ms = run_ms + excluded.run_ms, cold_starts = cold_starts + excluded.cold_starts, last_at = excluded.last_at`),
+		/** Nearly always there is one: an update costs one caller 1 % less than an insert that meets it. */
+		metricRaise: db.prepare(`
+			UPDATE metric SET invocations = invocations + ?, errors = errors + ?, run_ms = run_ms + ?, cold_starts = cold_starts + ?,
+				last_at = ? WHERE lane = ? AND minute = ?`),
+		metricInsert: db.prepare(`
+			INSERT INTO metric (invocations, errors, run_ms, cold_starts, last_at, lane, minute) VALUES (?, ?, ?, ?, ?, ?, ?)`),
 		attemptInsert: db.prepare(`
 			INSERT INTO attempt (seq, attempt, outcome, started_at, finished_at, worker, cold, error)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?)`),
