@@ -286,8 +286,8 @@ export class Reader {
 		for (const claim of this.#running().toReversed()) {
 			if (rows.length === limit) break;
 			if (claim.seq >= before || (lane !== undefined && claim.lane.id !== lane)) continue;
-			const row = this.#statements.invocationGet.get(claim.seq);
-			if (row !== undefined && stateOf(row.state) === "running") rows.push(row);
+			const row = this.#statements.invocationRunning.get(claim.seq);
+			if (row !== undefined) rows.push(row);
 		}
 		return rows;
 	}

@@ -8,6 +8,7 @@ import type { Environment } from "../core/environment.ts";
 import type { EngineError } from "../core/errors.ts";
 import type { ResolvedConfig } from "../core/function-config.ts";
 import { invocationId } from "../core/ids.ts";
+import { blockOf } from "../store/index.ts";
 import type { Batch } from "./batch.ts";
 import type { Item } from "./group-commit.ts";
 import type { Lanes } from "./lanes.ts";
@@ -54,7 +55,7 @@ export function recover(deps: RecoverDeps): Recovered {
 	let requeued = 0;
 	let ended = 0;
 	for (let after = 0; ;) {
-		const rows = statements.runningList.all(after, PAGE);
+		const rows = statements.runningList.all(blockOf(after), after, PAGE);
 		const last = rows.at(-1);
 		if (last === undefined) break;
 		after = last.seq;

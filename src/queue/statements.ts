@@ -186,13 +186,14 @@ export function prepareStatements(db: Database) {
 			ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)`),
 		seqLast: db.prepare<[], { seq: number | null }>("SELECT MAX(seq) AS seq FROM invocation"),
 
-		runningList: db.prepare<[number, number], RunningRowAtBoot>(`
+		/** From this block on, behind this seq. */
+		runningList: db.prepare<[block: number, after: number, limit: number], RunningRowAtBoot>(`
 			SELECT seq, lane, version, attempt, charged, max_attempts AS maxAttempts, at_most_once AS atMostOnce,
 				worker_deaths AS workerDeaths, daemon_deaths AS daemonDeaths, solo, cancel_asked AS cancelAsked,
 				deadline_at AS deadlineAt, started_at AS startedAt, worker, cold, created_at AS createdAt, run_at AS runAt,
 				lane_key AS laneKey
 			FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
-			WHERE state = 1 AND seq > +? ORDER BY block, seq LIMIT +?`),
+			WHERE block >= +? AND state = 1 AND +seq > +? ORDER BY block, seq LIMIT +?`),
 		laneCountReady: db.prepare<[], { lane: number; count: number; keyed: number }>(`
 			SELECT lane, COUNT(*) AS count, SUM(lane_key <> '') AS keyed FROM invocation INDEXED BY invocation_ready
 			WHERE state = 0 AND ready = 1 GROUP BY lane`),
@@ -213,6 +214,9 @@ export function prepareStatements(db: Database) {
 			FROM attempt WHERE seq = +? ORDER BY attempt`),
 		invocationList: db.prepare<[number, number], InvocationRow>(`
 			SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq < +? ORDER BY seq DESC LIMIT +?`),
+		invocationRunning: db.prepare<[number], InvocationRow>(
+			`SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq = +? AND state = 1`,
+		),
 		invocationListLane: db.prepare<LaneListValues, InvocationRow>(listOfLane("")),
 	};
 }

@@ -23,6 +23,7 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	invocationSetAside: [BY_SEQ],
 	invocationDelete: [BY_SEQ],
 	invocationGet: [BY_SEQ],
+	invocationRunning: [BY_SEQ],
 	invocationReadyHead: [/^SEARCH invocation USING INDEX invocation_ready \(lane=\? AND lane_key=\?\)$/],
 	laneKeyNext: [/^SEARCH invocation USING COVERING INDEX invocation_ready \(lane=\? AND lane_key>\?\)$/],
 	laneKeyFirst: [/^SEARCH invocation USING COVERING INDEX invocation_ready \(lane=\?\)$/],
@@ -41,7 +42,7 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 		IN_BLOCK,
 	],
 	// At boot, over the rows that wait or ran, never over those that ended.
-	runningList: [/^SCAN running_block$/, IN_BLOCK],
+	runningList: [/^(SCAN running_block|SEARCH running_block USING INTEGER PRIMARY KEY \(rowid>\?\))$/, IN_BLOCK],
 	laneCountReady: [/^SCAN invocation USING COVERING INDEX invocation_ready$/],
 	laneCountDelayed: [/^SCAN invocation USING INDEX invocation_due$/, /^USE TEMP B-TREE FOR GROUP BY$/],
 	turnFirstsHeld: [
