@@ -152,7 +152,7 @@ export class Claimer {
 	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket): void {
 		const { statements, blocks } = this.#deps;
 		const now = batch.now;
-		blocks.runs(batch, row.seq);
+		blocks.claimed(batch, row.seq);
 		const claimed = statements.invocationClaim.get(now, ticket.worker, ticket.cold ? 1 : 0, row.seq) as {
 			attempt: number;
 		};

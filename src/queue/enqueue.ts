@@ -189,8 +189,8 @@ export class Enqueuer {
 			);
 		}
 		if (!inline) statements.bodyInsert.run(seq * 2, body);
-		blocks.holds(batch, lane, seq);
-		if (ticket !== undefined) blocks.runs(batch, seq);
+		blocks.accepted(batch, seq);
+		if (ticket !== undefined) blocks.claimed(batch, seq);
 		if (key !== undefined && fingerprint !== undefined) {
 			statements.idempotencyPut.run(lane.id, key, seq, fingerprint, now + LIMITS.idempotencyTtlMs);
 		}

@@ -24,8 +24,6 @@ export class Lane {
 	keyed = 0;
 	/** The lane key that was served last. */
 	lastKey = "";
-	/** The newest block that is known to be named for it (blocks.ts). */
-	block: number | undefined;
 	readonly room = new ResultRoom();
 	#before: Counts | undefined;
 

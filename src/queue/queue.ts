@@ -87,7 +87,7 @@ export class Queue {
 		const statements = prepareStatements(database);
 		this.#statements = statements;
 		const checksums = new Checksums(statements.markGet.get(WHOLE_CHECKSUMS_MARK)?.value);
-		const blocks = new Blocks(statements, this.lanes, this.#running);
+		const blocks = new Blocks(statements, this.#running);
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
 		this.#commit = new GroupCommit({
@@ -158,6 +158,7 @@ export class Queue {
 			retentionMs: deps.resultRetentionMs,
 			environment,
 			running: () => this.#running.values(),
+			newestBlock: () => blocks.newest,
 			ensureOnDisk: (at) => this.#commit.ensureOnDisk(at),
 		});
 	}

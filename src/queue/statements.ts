@@ -64,7 +64,15 @@ export function prepareStatements(db: Database) {
 			SELECT lane_key AS laneKey FROM invocation INDEXED BY invocation_ready
 			WHERE state = 0 AND ready = 1 AND lane = +? ORDER BY lane_key LIMIT 1`),
 
-		laneBlockInsert: db.prepare("INSERT OR IGNORE INTO lane_block (lane, block) VALUES (?, ?)"),
+		/** The rows of a block. */
+		blockRows: db
+			.prepare<[from: number, until: number], [seq: number, lane: number]>(
+				"SELECT seq, lane FROM invocation WHERE seq >= +? AND seq < +?",
+			)
+			.raw(),
+		laneBlockPut: db.prepare("INSERT OR REPLACE INTO lane_block (lane, block, offsets) VALUES (?, ?, ?)"),
+		laneBlockList: db.prepare<[lane: number, until: number, limit: number], { block: number; offsets: Buffer }>(`
+			SELECT block, offsets FROM lane_block WHERE lane = +? AND block < +? ORDER BY block DESC LIMIT +?`),
 		laneBlockDeleteEmpty: db.prepare(`
 			DELETE FROM lane_block WHERE lane = ? AND block = ? AND NOT EXISTS
 				(SELECT 1 FROM invocation WHERE ${rowsOfBlock("lane_block.block")} AND invocation.lane = lane_block.lane)`),
@@ -217,7 +225,15 @@ export function prepareStatements(db: Database) {
 		invocationRunning: db.prepare<[number], InvocationRow>(
 			`SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq = +? AND state = 1`,
 		),
-		invocationListLane: db.prepare<LaneListValues, InvocationRow>(listOfLane("")),
+		/** Among few seqs, because it looks at each. With states from one to another, as below. */
+		invocationListLane: db.prepare<
+			[from: number, until: number, lane: number, low: number, high: number, limit: number],
+			InvocationRow
+		>(`SELECT ${SUMMARY_COLUMNS} FROM invocation NOT INDEXED
+			WHERE seq >= +? AND seq < +? AND lane = +? AND state BETWEEN +? AND +? ORDER BY seq DESC LIMIT +?`),
+		invocationOfLane: db.prepare<[seq: number, lane: number, low: number, high: number], InvocationRow>(
+			`SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq = +? AND lane = +? AND state BETWEEN +? AND +?`,
+		),
 	};
 }
 
@@ -225,23 +241,6 @@ export function prepareStatements(db: Database) {
 export const SUMMARY_COLUMNS = `seq, lane, version, state, source, origin, attempt, charged, max_attempts AS maxAttempts, priority,
 	lane_key AS laneKey, created_at AS createdAt, run_at AS runAt, started_at AS startedAt, finished_at AS finishedAt,
 	worker, cold, error`;
-/** The lane; of what is looked at the first and last block, the first seq, and the one behind the last; how many. */
-export type LaneListValues = [
-	lane: number,
-	fromBlock: number,
-	untilBlock: number,
-	from: number,
-	until: number,
-	limit: number,
-];
-
-/** Newest first, by looking through the lane's blocks. `AND +seq`: else SQLite would read on behind the block, up to `until`. */
-export function listOfLane(condition: string): string {
-	return `SELECT ${SUMMARY_COLUMNS}
-		FROM (SELECT lane AS holder, block FROM lane_block WHERE lane = +? AND block BETWEEN +? AND +?)
-		CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
-		WHERE lane = holder ${condition} AND +seq >= +? AND +seq < +? ORDER BY block DESC, seq DESC LIMIT +?`;
-}
 const RECORD_COLUMNS = `${SUMMARY_COLUMNS}, deadline_at AS deadlineAt, idempotency_key AS idempotencyKey, tags, traceparent,
 	method, path, headers, query, body, body_bytes AS bodyBytes, body_crc AS bodyCrc, status,
 	result_headers AS resultHeaders, result_body AS resultBody, result_bytes AS resultBytes, result_crc AS resultCrc`;

@@ -197,7 +197,7 @@ function removeStrangers(queue: Database, metadata: Database): number {
 				OR version NOT IN (SELECT value FROM json_each(?))`,
 		)
 		.run(functions, ids("version"));
-	for (const table of ["metric", "idempotency"]) {
+	for (const table of ["metric", "idempotency", "lane_block"]) {
 		queue.prepare(`DELETE FROM ${table} WHERE lane NOT IN (SELECT value FROM json_each(?))`).run(functions);
 	}
 	if (changes > 0) {

@@ -29,18 +29,22 @@ export function openToLook(root: string): LookInto {
 }
 
 function looking(queue: BetterSqlite3.Database, metadata: BetterSqlite3.Database): LookInto {
+	// A daemon of an older version has an index in place of the table.
+	const isOlder = queue.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'running_block'").get() === undefined;
+	const whereRunning = isOlder
+		? "invocation WHERE state = 1"
+		: `running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")} WHERE state = 1`;
 	const counts = queue.prepare<[], { lane: number; running: number; ready: number; delayed: number }>(`
 		SELECT lane, sum(running) AS running, sum(ready) AS ready, sum(delayed) AS delayed FROM (
-			SELECT lane, count(*) AS running, 0 AS ready, 0 AS delayed
-				FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")} WHERE state = 1 GROUP BY lane
+			SELECT lane, count(*) AS running, 0 AS ready, 0 AS delayed FROM ${whereRunning} GROUP BY lane
 			UNION ALL SELECT lane, 0, count(*), 0 FROM invocation INDEXED BY invocation_ready
 				WHERE state = 0 AND ready = 1 GROUP BY lane
 			UNION ALL SELECT lane, 0, 0, count(*) FROM invocation INDEXED BY invocation_due
 				WHERE state = 0 AND ready = 0 GROUP BY lane)
 		GROUP BY lane`);
-	const running = queue.prepare<[], { seq: number; createdAt: number }>(`
-		SELECT seq, created_at AS createdAt
-		FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")} WHERE state = 1`);
+	const running = queue.prepare<[], { seq: number; createdAt: number }>(
+		`SELECT seq, created_at AS createdAt FROM ${whereRunning}`,
+	);
 	const names = metadata.prepare<[], [number, string]>("SELECT id, function_id FROM function").raw();
 	const read = queue.transaction(() => ({ counted: counts.all(), running: running.all() }));
 	return {

@@ -152,23 +152,26 @@ CREATE TABLE turn (
 	// In place of two indexes that every invocation was written to (queue/blocks.ts).
 	`
 CREATE TABLE lane_block (
-  lane  INTEGER NOT NULL,
-  block INTEGER NOT NULL,
+  lane    INTEGER NOT NULL,
+  block   INTEGER NOT NULL,
+  offsets BLOB    NOT NULL,
   PRIMARY KEY (lane, block)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE running_block (
   block INTEGER PRIMARY KEY
 ) STRICT;
-INSERT INTO lane_block (lane, block) SELECT DISTINCT lane, seq / 128 FROM invocation INDEXED BY invocation_by_lane;
+INSERT INTO lane_block (lane, block, offsets)
+  SELECT lane, seq / 256, unhex(group_concat(printf('%02x', seq % 256), ''))
+  FROM invocation INDEXED BY invocation_by_lane GROUP BY lane, seq / 256;
 INSERT INTO running_block (block)
-  SELECT DISTINCT seq / 128 FROM invocation INDEXED BY invocation_running WHERE state = 1;
+  SELECT DISTINCT seq / 256 FROM invocation INDEXED BY invocation_running WHERE state = 1;
 DROP INDEX invocation_by_lane;
 DROP INDEX invocation_running;
 `,
 ];
 
-/** The numbers of lane_block and running_block are of so many rows; only a migration can change it. */
-const BLOCK_ROWS = 128;
+/** The blocks of lane_block and running_block are of so many rows, which a byte can count; only a migration can change it. */
+export const BLOCK_ROWS = 256;
 
 export function blockOf(seq: number): number {
 	return Math.floor(seq / BLOCK_ROWS);

@@ -29,11 +29,11 @@ const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
 		"room for a result where there is none to come",
 	],
 	[
-		"SELECT seq FROM invocation WHERE NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = invocation.lane AND b.block = seq / 128) LIMIT 1",
+		"SELECT seq FROM invocation WHERE seq / 256 < (SELECT MAX(seq) / 256 FROM invocation) AND NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = invocation.lane AND b.block = seq / 256 AND instr(b.offsets, unhex(printf('%02x', seq % 256))) > 0) LIMIT 1",
 		"a row that the list of its function lacks",
 	],
 	[
-		"SELECT seq FROM invocation WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = seq / 128) LIMIT 1",
+		"SELECT seq FROM invocation WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = seq / 256) LIMIT 1",
 		"a running row that recovery would not find",
 	],
 	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],

@@ -317,10 +317,17 @@ const DAMAGE: readonly [id: string, what: string, code: string, says: RegExp, da
 	],
 	[
 		"B16",
-		"invocations in a block that is not named for their function",
+		"invocations that are not named for their function",
 		"DATA_CORRUPT",
 		/invocations 1, 2, 3 and \d+ more cannot be found in the list of their function/,
-		(root) => sql(join(root, "queue.db"), "DELETE FROM lane_block"),
+		(root) => {
+			// So that they are not in the newest block.
+			sql(
+				join(root, "queue.db"),
+				`DELETE FROM lane_block; CREATE TEMP TABLE copy AS SELECT * FROM invocation WHERE seq = 1;
+				UPDATE copy SET seq = seq + 1000; INSERT INTO invocation SELECT * FROM copy`,
+			);
+		},
 	],
 	[
 		"B16",
@@ -506,8 +513,9 @@ fault(
 				`INSERT INTO invocation (seq, lane, version, state, ready, priority, lane_key, created_at, run_at, attempt, charged,
 				max_attempts, at_most_once, started_at, worker, source, method, path, headers, query, body_bytes, body_crc)
 			VALUES (${seq}, 1, 1, 1, 1, 0, '', 1, 0, 1, 0, 1, 0, 1, 'w99', 0, 'GET', '/', '[]', '[]', 0, 0);
-			INSERT INTO lane_block (lane, block) VALUES (1, ${seq} / 128);
-			INSERT INTO running_block (block) VALUES (${seq} / 128)`,
+			INSERT OR REPLACE INTO lane_block (lane, block, offsets)
+				SELECT lane, seq / 256, unhex(group_concat(printf('%02x', seq % 256), '')) FROM invocation GROUP BY lane, seq / 256;
+			INSERT INTO running_block (block) VALUES (${seq} / 256)`,
 			);
 			const looked = await doctor(root, "--socket", daemon.socketPath);
 			assert.equal(looked.status, 1, looked.told);

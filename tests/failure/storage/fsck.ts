@@ -146,11 +146,11 @@ function queue(
 		"attempts that end what runs",
 	);
 	count(
-		"SELECT COUNT(*) FROM invocation i WHERE NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = i.lane AND b.block = i.seq / 128)",
+		"SELECT COUNT(*) FROM invocation i WHERE i.seq / 256 < (SELECT MAX(seq) / 256 FROM invocation) AND NOT EXISTS (SELECT 1 FROM lane_block b WHERE b.lane = i.lane AND b.block = i.seq / 256 AND instr(b.offsets, unhex(printf('%02x', i.seq % 256))) > 0)",
 		"invocations that the list of their function lacks",
 	);
 	count(
-		"SELECT COUNT(*) FROM invocation i WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = i.seq / 128)",
+		"SELECT COUNT(*) FROM invocation i WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = i.seq / 256)",
 		"running invocations that recovery would not find",
 	);
 	count(

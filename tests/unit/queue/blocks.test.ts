@@ -1,16 +1,16 @@
-/** Q9: the block of every row is named for its lane, and the block of every running row; also where a commit fails. */
+/** Q9: each row but those of the newest block is named for its lane, and the block of each running row; also where a commit fails. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import BetterSqlite3 from "better-sqlite3";
 import { EngineError } from "../../../src/core/errors.ts";
 import { BUILT_IN } from "../../../src/core/function-config.ts";
-import { parseInvocationId } from "../../../src/core/ids.ts";
+import { invocationId, parseInvocationId } from "../../../src/core/ids.ts";
 import { failStatement, queueOnFile, type QueueOnFile } from "../../support/queue-on-file.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
 
 /** Rows of a block. */
-const BLOCK = 128;
+const BLOCK = 256;
 const RETENTION_MS = 7 * 86_400_000;
 const AGAIN = { retry: { ...BUILT_IN.retry, maxAttempts: 3, baseMs: 0 } };
 
@@ -18,7 +18,8 @@ function table(q: QueueOnFile, sql: string): unknown[] {
 	return q.db.prepare(sql).raw().all();
 }
 
-const laneBlocks = (q: QueueOnFile): unknown[] => table(q, "SELECT lane, block FROM lane_block ORDER BY lane, block");
+const laneBlocks = (q: QueueOnFile): unknown[] =>
+	table(q, "SELECT lane, block, length(offsets) FROM lane_block ORDER BY lane, block");
 const runningBlocks = (q: QueueOnFile): unknown[] => table(q, "SELECT block FROM running_block ORDER BY block").flat();
 
 /** In one turn; so many of the lane. */
@@ -44,22 +45,49 @@ function listed(q: QueueOnFile, filter: Parameters<QueueOnFile["queue"]["read"][
 
 const down = (from: number, to: number): number[] => Array.from({ length: from - to + 1 }, (_, index) => from - index);
 
-test("a block is named once for each lane that has rows in it, and its list is whole over many", () => {
+test("a lane's rows are named when the next block begins, and its list is whole over many blocks and the newest", () => {
 	using q = queueOnFile({ lanes: [{ limit: 1 }, { limit: 1 }, {}] });
-	accept(q, 0, 300);
+	accept(q, 0, BLOCK - 1);
+	assert.deepEqual(laneBlocks(q), [], "seq begins with 1, so the first block is full");
+	accept(q, 0, 345);
 	accept(q, 1, 1);
-	accept(q, 0, 150);
+	accept(q, 0, 400);
 	assert.deepEqual(laneBlocks(q), [
-		[1, 0],
-		[1, 1],
-		[1, 2],
-		[1, 3],
-		[2, 2],
+		[1, 0, 255],
+		[1, 1, 256],
+		[1, 2, 255],
+		[2, 2, 1],
 	]);
-	assert.deepEqual(listed(q, { lane: 1 }), [...down(451, 302), ...down(300, 1)]);
-	assert.deepEqual(listed(q, { lane: 2 }), [301]);
+	const ofFirst = [...down(1001, 602), ...down(600, 1)];
+	assert.deepEqual(listed(q, { lane: 1 }), ofFirst);
+	assert.deepEqual(listed(q, { lane: 2 }), [601]);
 	assert.deepEqual(listed(q, { lane: 3 }), []);
+	assert.deepEqual(listed(q, { lane: 1, state: "queued" }), ofFirst.slice(0, -1));
+	assert.deepEqual(listed(q, { lane: 2, state: "succeeded" }), []);
+	for (const claim of q.sent.splice(0)) q.settle(claim);
+	q.turn();
+	assert.deepEqual(listed(q, { lane: 2, state: "succeeded" }), [601]);
 	q.checkCounts();
+	q.reopen();
+	accept(q, 1, BLOCK);
+	assert.deepEqual(listed(q, { lane: 1 }), ofFirst, "a daemon that begins in the middle of a block names it whole");
+	assert.deepEqual(listed(q, { lane: 2 }), [...down(1257, 1002), 601]);
+	q.checkCounts();
+});
+
+test("an old page of a lane is found without going through the blocks behind it", () => {
+	using q = queueOnFile({ lanes: [{ limit: 1 }] });
+	for (let round = 0; round < 100; round += 1) accept(q, 0, BLOCK);
+	const oldest = q.queue.read.list({ lane: 1, limit: 1, before: invocationId(q.clock.now(), 2) });
+	assert.deepEqual(
+		oldest.map(({ invocationId: id }) => parseInvocationId(id)?.seq),
+		[1],
+	);
+	const first = q.queue.read.list({ lane: 1, limit: 1000, before: invocationId(q.clock.now(), 20_000) });
+	assert.deepEqual(
+		first.map(({ invocationId: id }) => parseInvocationId(id)?.seq),
+		down(19_999, 19_000),
+	);
 });
 
 test("what runs is listed, newest first, by lane and in pages, and what ended is not", () => {
@@ -115,31 +143,35 @@ test("blocks in which nothing runs are forgotten, whatever claims go to and fro;
 	q.checkCounts();
 });
 
-test("after a commit that failed, the next row names its block: memory does not say what the file has not", () => {
-	using q = queueOnFile({ lanes: [{ limit: 10 }] });
+test("after a commit that failed, the next one names the rows before it: memory does not say what the file has not", () => {
+	using q = queueOnFile({ lanes: [{ limit: 1_000 }] });
+	accept(q, 0, BLOCK - 1);
 	const disk = failStatement(q.db, /^COMMIT$/, "SQLITE_FULL");
 	const [refused] = q.accept(q.submission(0));
 	assert.ok(refused instanceof EngineError && refused.code === "STORAGE_FULL");
 	disk.restore();
 	assert.deepEqual(laneBlocks(q), []);
-	assert.deepEqual(runningBlocks(q), []);
-	accept(q, 0, 1);
-	assert.deepEqual(laneBlocks(q), [[1, 0]]);
 	assert.deepEqual(runningBlocks(q), [0]);
+	accept(q, 0, 1);
+	assert.deepEqual(laneBlocks(q), [[1, 0, BLOCK - 1]]);
+	assert.deepEqual(runningBlocks(q), [0, 1]);
+	assert.deepEqual(listed(q, { lane: 1 }), down(BLOCK, 1));
 	q.checkCounts();
 });
 
 test("nor after an item that failed its whole commit and was left out of the next", () => {
-	using q = queueOnFile({ lanes: [{ limit: 10 }] });
-	// The first row of the block cannot be written, after its block was named.
+	using q = queueOnFile({ lanes: [{ limit: 1_000 }] });
+	accept(q, 0, BLOCK - 1);
+	// The first row of the next block cannot be written, after the one before it was named.
 	let fails = 2;
 	const broken = failStatement(q.db, /INSERT INTO idempotency/, "SQLITE_MISMATCH", () => fails-- > 0);
 	const [bad, good] = q.accept(q.submission(0, { idempotencyKey: "k" }), q.submission(0));
 	broken.restore();
 	assert.ok(bad instanceof EngineError);
 	assert.ok(good !== undefined && !(good instanceof EngineError));
-	assert.deepEqual(laneBlocks(q), [[1, 0]]);
-	assert.deepEqual(runningBlocks(q), [0]);
+	assert.deepEqual(laneBlocks(q), [[1, 0, BLOCK - 1]]);
+	assert.deepEqual(runningBlocks(q), [0, 1]);
+	assert.deepEqual(listed(q, { lane: 1 }), down(BLOCK, 1));
 	q.checkCounts();
 });
 
@@ -154,7 +186,7 @@ test("blocks that a failed commit would have forgotten stay named", () => {
 	let forgotten = 0;
 	const watch = failStatement(q.db, /DELETE FROM running_block/, "", () => (forgotten += 1) < 0);
 	const disk = failStatement(q.db, /^COMMIT$/, "SQLITE_FULL");
-	q.accept(...Array.from({ length: 250 }, () => q.submission(0)));
+	q.accept(...Array.from({ length: 500 }, () => q.submission(0)));
 	disk.restore();
 	watch.restore();
 	assert.equal(forgotten, 30, "all but those with rows of the commit");
@@ -167,13 +199,19 @@ test("blocks that a failed commit would have forgotten stay named", () => {
 	q.checkCounts();
 });
 
-test("retention forgets a block with the lane's last row in it, not before; a new row in it is named again", async () => {
+test("retention forgets a block with the lane's last row in it, not before", async () => {
 	using q = queueOnFile({ lanes: [{ limit: 1_000 }, { limit: 1_000 }] });
-	accept(q, 0, 150);
+	accept(q, 0, 300);
 	accept(q, 1, 10);
+	accept(q, 0, 300);
 	const kept = q.sent.filter(({ seq }) => seq === 7);
 	for (const claim of q.sent.splice(0)) if (claim.seq !== 7) q.settle(claim);
 	q.turn();
+	assert.deepEqual(laneBlocks(q), [
+		[1, 0, 255],
+		[1, 1, 246],
+		[2, 1, 10],
+	]);
 	q.clock.jumpWall(RETENTION_MS + 1);
 	const prune = async (): Promise<void> => {
 		for (let more = true; more;) {
@@ -183,16 +221,43 @@ test("retention forgets a block with the lane's last row in it, not before; a ne
 		}
 	};
 	await prune();
-	assert.deepEqual(laneBlocks(q), [[1, 0]], "one row is left, which runs");
+	assert.deepEqual(laneBlocks(q), [[1, 0, 255]], "one row is left, which runs");
 	assert.deepEqual(listed(q, { lane: 1 }), [7]);
 	accept(q, 1, 1);
-	assert.deepEqual(listed(q, { lane: 2 }), [161], "its block was named before, and is again");
+	assert.deepEqual(listed(q, { lane: 2 }), [611], "in the newest block, of which all before it left");
 	for (const claim of kept) q.settle(claim);
 	q.turn();
 	q.checkCounts();
 	q.clock.jumpWall(RETENTION_MS + 1);
 	await prune();
-	assert.deepEqual(laneBlocks(q), [[2, 1]]);
+	assert.deepEqual(laneBlocks(q), []);
+	accept(q, 0, BLOCK);
+	q.checkCounts();
+	// A daemon that finds a newest row in a block that was named before.
+	for (const claim of q.sent.splice(0)) if (claim.seq % 100 === 0) q.settle(claim);
+	q.turn();
+	q.reopen();
+	accept(q, 1, BLOCK);
+	q.checkCounts();
+});
+
+test("a sweep that fails in the middle forgets nothing that the file has", () => {
+	using q = queueOnFile({ lanes: [{ limit: 1_000 }] });
+	for (let round = 0; round < 30; round += 1) {
+		accept(q, 0, BLOCK);
+		settleAll(q);
+	}
+	let deletes = 0;
+	const disk = failStatement(q.db, /DELETE FROM running_block/, "SQLITE_FULL", () => (deletes += 1) > 20);
+	q.accept(...Array.from({ length: 500 }, () => q.submission(0)));
+	disk.restore();
+	assert.ok(deletes > 20);
+	for (let round = 0; round < 10; round += 1) {
+		accept(q, 0, BLOCK);
+		settleAll(q);
+	}
+	assert.ok(runningBlocks(q).length <= 40, `${runningBlocks(q).length} are named, and nothing runs`);
+	q.checkCounts();
 });
 
 test("a folder of schema 3 is brought to blocks: what ran is recovered, and each function's list is whole", () => {

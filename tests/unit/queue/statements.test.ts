@@ -35,7 +35,9 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	seqLast: [/^SEARCH invocation$/],
 	pruneList: [/^SEARCH invocation USING INTEGER PRIMARY KEY \(rowid>\?\)$/],
 	invocationList: [/^SEARCH invocation USING INTEGER PRIMARY KEY \(rowid<\?\)$/],
-	invocationListLane: [/^SEARCH lane_block USING PRIMARY KEY \(lane=\? AND block>\? AND block<\?\)$/, IN_BLOCK],
+	invocationListLane: [IN_BLOCK],
+	invocationOfLane: [BY_SEQ],
+	blockRows: [IN_BLOCK],
 	laneBlockDeleteEmpty: [
 		/^SEARCH lane_block USING PRIMARY KEY \(lane=\? AND block=\?\)$/,
 		/^CORRELATED SCALAR SUBQUERY/,
@@ -63,7 +65,8 @@ const SCANS: Readonly<Record<string, string>> = {
 };
 
 /** For rows that the queue has not written itself. */
-const NAME_BLOCKS = "INSERT INTO lane_block (lane, block) SELECT DISTINCT lane, seq / 128 FROM invocation";
+const NAME_ROWS = `INSERT INTO lane_block (lane, block, offsets)
+	SELECT lane, seq / 256, unhex(group_concat(printf('%02x', seq % 256), '')) FROM invocation GROUP BY lane, seq / 256`;
 
 function planOf(db: Database, source: string): string[] {
 	const values = Array.from({ length: source.split("?").length - 1 }, () => 1);
@@ -116,7 +119,7 @@ test("a list of one state does not read through all that ended in another", asyn
 			max_attempts, at_most_once, started_at, finished_at, worker, source, method, path, headers, query, body_bytes, body_crc, status)
 		SELECT n, 1 + n % 2, 1, 2, 0, 0, '', n, 0, 1, 0, 1, 0, n, n, 'w1', 0, 'POST', '/', '[]', '[]', 0, 0, 200 FROM number`);
 	fill.run();
-	q.db.exec(NAME_BLOCKS);
+	q.db.exec(NAME_ROWS);
 	q.reopen();
 	q.accept(q.submission(0), q.submission(1));
 	const cost = (state: (typeof STATES)[number], lane: number | undefined): number => {
@@ -153,7 +156,7 @@ test("a list of one state is whole, newest first, and pages without gaps, wherev
 			insert.run(seq, row.lane, state, state === 0 ? seq % 3 && 1 : 0, state >= 2 ? 1 : null, state === 2 ? 200 : null);
 		}
 	})();
-	q.db.exec(NAME_BLOCKS);
+	q.db.exec(NAME_ROWS);
 	for (const [code, state] of STATES.entries()) {
 		if (state === "running") continue;
 		for (const lane of [undefined, 1, 2]) {
