@@ -6,6 +6,7 @@ import BetterSqlite3 from "better-sqlite3";
 import { EngineError } from "../../../src/core/errors.ts";
 import { BUILT_IN } from "../../../src/core/function-config.ts";
 import { invocationId, parseInvocationId } from "../../../src/core/ids.ts";
+import { openToLook } from "../../../src/store/index.ts";
 import { failStatement, queueOnFile, type QueueOnFile } from "../../support/queue-on-file.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
 
@@ -286,6 +287,14 @@ test("a folder of schema 3 is brought to blocks: what ran is recovered, and each
 		CREATE INDEX invocation_by_lane ON invocation (lane, seq);
 		PRAGMA user_version = 3`);
 	old.close();
+	{
+		using looked = openToLook(dataDir);
+		assert.deepEqual(
+			looked.countRows().running.map(({ seq }) => seq),
+			running,
+			"doctor sees them beside a daemon of that version too",
+		);
+	}
 	using q = queueOnFile({ lanes, dataDir });
 	q.checkCounts();
 	assert.deepEqual(
