@@ -14,13 +14,13 @@ import type {
 import type { Environment, Logger } from "../core/environment.ts";
 import { EngineError, type ErrorRecord } from "../core/errors.ts";
 import { invocationId, parseInvocationId } from "../core/ids.ts";
-import { STATE_CODE, stateOf, type State } from "../core/invocation.ts";
+import { stateOf, type State } from "../core/invocation.ts";
 import { LIMITS } from "../core/limits.ts";
 import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../core/request.ts";
-import { BLOCK_ROWS, blockOf, errnoOf, mapStoreError, type Database, type Statement } from "../store/index.ts";
+import { errnoOf, mapStoreError } from "../store/index.ts";
 import type { Checksums } from "./checksum.ts";
-import type { Claim } from "./outgoing.ts";
-import { SUMMARY_COLUMNS, type EventRow, type InvocationRow, type MetricRow, type Statements } from "./statements.ts";
+import { Lists, type ListsDeps } from "./lists.ts";
+import type { EventRow, InvocationRow, MetricRow, Statements } from "./statements.ts";
 import { HELD_AT } from "./turns.ts";
 
 /** What the rows do not hold: names of metadata.db. */
@@ -30,52 +30,35 @@ export interface Names {
 }
 
 const NOTHING = new Uint8Array();
-/** Rows that a list of one state looks through before it asks the index: 0.5 ms. */
-const LOOKED_THROUGH = 10_000;
-/** Blocks of a lane that are read at once. */
-const LANE_BLOCKS = 64;
-/** So many rows of a block are of the lane that to look at all 256 costs no more than to look each of them up (3 µs). */
-const DENSE_ROWS = 16;
 const PERIOD_MINUTES: Readonly<Record<MetricsPeriod, number>> = { minute: 1, hour: 60, day: 24 * 60 };
 
-export interface ReaderDeps {
-	readonly database: Database;
-	readonly statements: Statements;
+export interface ReaderDeps extends ListsDeps {
 	readonly checksums: Checksums;
 	readonly names: Names;
 	readonly retentionMs: number;
 	readonly environment: Environment;
-	/** Claims that are committed and not known to be settled, by seq. */
-	readonly running: () => readonly Claim[];
-	/** Its rows are not named for their lanes yet; all before it are (blocks.ts). */
-	readonly newestBlock: () => number;
 	/** What was written at this time is about to be told, so it must be on disk. */
 	readonly ensureOnDisk: (at: number) => void;
 }
 
 export class Reader {
-	readonly #db: Database;
 	readonly #statements: Statements;
 	readonly #checksums: Checksums;
 	readonly #names: Names;
 	readonly #retentionMs: number;
 	readonly #now: () => number;
 	readonly #logger: Logger;
-	readonly #running: () => readonly Claim[];
-	readonly #newestBlock: () => number;
+	readonly #lists: Lists;
 	readonly #ensureOnDisk: (at: number) => void;
-	readonly #listByState = new Map<string, Statement<unknown[], InvocationRow>>();
 
 	constructor(deps: ReaderDeps) {
-		this.#db = deps.database;
 		this.#statements = deps.statements;
 		this.#checksums = deps.checksums;
 		this.#names = deps.names;
 		this.#retentionMs = deps.retentionMs;
 		this.#now = () => deps.environment.clock.now();
 		this.#logger = deps.environment.logger;
-		this.#running = deps.running;
-		this.#newestBlock = deps.newestBlock;
+		this.#lists = new Lists(deps, () => this.#highestSeq());
 		this.#ensureOnDisk = deps.ensureOnDisk;
 	}
 
@@ -268,94 +251,8 @@ export class Reader {
 		const before = filter.before === undefined ? Number.MAX_SAFE_INTEGER : parseInvocationId(filter.before)?.seq;
 		if (before === undefined)
 			throw new EngineError("BAD_REQUEST", `expected before to be an invocation id, got ${filter.before}`);
-		const rows = this.#asking(() => this.#rows(filter.lane, filter.state, before, limit));
+		const rows = this.#asking(() => this.#lists.rows(filter.lane, filter.state, before, limit));
 		return rows.map((row) => this.#summary(row));
-	}
-
-	#rows(lane: number | undefined, state: State | undefined, before: number, limit: number): InvocationRow[] {
-		if (state === "running") return this.#rowsRunning(lane, before, limit);
-		if (state !== undefined) return this.#rowsOfState(state, lane, before, limit);
-		return lane === undefined
-			? this.#statements.invocationList.all(before, limit)
-			: this.#rowsOfLane(lane, undefined, 0, before, limit);
-	}
-
-	/** Newest first, of those with `from <= seq < until`. */
-	#rowsOfLane(lane: number, state: State | undefined, from: number, until: number, limit: number): InvocationRow[] {
-		const { invocationListLane, invocationOfLane, laneBlockList } = this.#statements;
-		const [low, high] =
-			state === undefined ? [0, Math.max(...Object.values(STATE_CODE))] : [STATE_CODE[state], STATE_CODE[state]];
-		const newest = this.#newestBlock();
-		const rows = invocationListLane.all(Math.max(from, newest * BLOCK_ROWS), until, lane, low, high, limit);
-		for (let below = Math.min(newest, blockOf(until) + 1); ;) {
-			const blocks = laneBlockList.all(lane, below, LANE_BLOCKS);
-			for (const { block, offsets } of blocks) {
-				const first = block * BLOCK_ROWS;
-				if (first + BLOCK_ROWS <= from || rows.length === limit) return rows;
-				const [start, end] = [Math.max(from, first), Math.min(until, first + BLOCK_ROWS)];
-				if (offsets.length >= DENSE_ROWS) {
-					rows.push(...invocationListLane.all(start, end, lane, low, high, limit - rows.length));
-				} else {
-					for (const offset of offsets.toReversed()) {
-						const seq = first + offset;
-						if (seq < start || seq >= end || rows.length === limit) continue;
-						const row = invocationOfLane.get(seq, lane, low, high);
-						if (row !== undefined) rows.push(row);
-					}
-				}
-				below = block;
-			}
-			if (blocks.length < LANE_BLOCKS) return rows;
-		}
-	}
-
-	/** Memory knows which, and holds some more: those whose end is not told yet. */
-	#rowsRunning(lane: number | undefined, before: number, limit: number): InvocationRow[] {
-		const rows: InvocationRow[] = [];
-		for (const claim of this.#running().toReversed()) {
-			if (rows.length === limit) break;
-			if (claim.seq >= before || (lane !== undefined && claim.lane.id !== lane)) continue;
-			const row = this.#statements.invocationRunning.get(claim.seq);
-			if (row !== undefined) rows.push(row);
-		}
-		return rows;
-	}
-
-	/**
-	 * Among the newest rows by looking at each, then through the index of the state: a state that many rows have fills
-	 * the page from the first, and one that few rows have is a small index. Without it, a look at what is queued read every
-	 * row that ever ended: 7 ms for 200,000 small ones.
-	 */
-	#rowsOfState(
-		state: Exclude<State, "running">,
-		lane: number | undefined,
-		before: number,
-		limit: number,
-	): InvocationRow[] {
-		const until = Math.min(before, this.#highestSeq() + 1);
-		// By lane, the index of those that did not succeed has them in this order.
-		const isIndexed = state !== "queued" && state !== "succeeded";
-		if (lane !== undefined && isIndexed) return this.#listState(state, true, "older").all(lane, until, limit);
-		const from = state === "succeeded" ? 0 : Math.max(0, until - LOOKED_THROUGH);
-		const recent =
-			lane === undefined
-				? this.#listState(state, false, "recent").all(from, until, limit)
-				: this.#rowsOfLane(lane, state, from, until, limit);
-		if (from === 0 || recent.length === limit) return recent;
-		const older = this.#listState(state, lane !== undefined, "older");
-		const part = [...(lane === undefined ? [] : [lane]), from];
-		return recent.concat(older.all(...part, ...(state === "queued" ? part : []), limit - recent.length));
-	}
-
-	/** One statement for each, with the state as a literal, so that its partial index may serve it. */
-	#listState(state: State, byLane: boolean, which: "recent" | "older"): Statement<unknown[], InvocationRow> {
-		const key = `${state} ${byLane} ${which}`;
-		let statement = this.#listByState.get(key);
-		if (statement === undefined) {
-			statement = this.#db.prepare(which === "recent" ? listRecent(state) : listOlder(state, byLane));
-			this.#listByState.set(key, statement);
-		}
-		return statement;
 	}
 
 	events(limit: number): EventRecord[] {
@@ -368,24 +265,6 @@ export class Reader {
 		if (row === undefined) throw new Error("an aggregate has one row");
 		return row;
 	}
-}
-
-function listRecent(state: State): string {
-	return `SELECT ${SUMMARY_COLUMNS} FROM invocation NOT INDEXED
-		WHERE seq >= ? AND seq < ? AND state = ${STATE_CODE[state]} ORDER BY seq DESC LIMIT ?`;
-}
-
-function listOlder(state: State, byLane: boolean): string {
-	const where = `${byLane ? "AND lane = ?" : ""} AND seq < ?`;
-	if (state === "queued") {
-		return `SELECT ${SUMMARY_COLUMNS} FROM invocation WHERE seq IN (
-			SELECT seq FROM (
-				SELECT seq FROM invocation INDEXED BY invocation_ready WHERE state = 0 AND ready = 1 ${where}
-				UNION ALL SELECT seq FROM invocation INDEXED BY invocation_due WHERE state = 0 AND ready = 0 ${where})
-			ORDER BY seq DESC LIMIT ?) ORDER BY seq DESC`;
-	}
-	return `SELECT ${SUMMARY_COLUMNS} FROM invocation INDEXED BY invocation_unsuccessful
-		WHERE state = ${STATE_CODE[state]} AND state >= 3 ${where} ORDER BY seq DESC LIMIT ?`;
 }
 
 export function eventRecord(row: EventRow): EventRecord {
