@@ -4,9 +4,11 @@
  *
  *   lane_block     which rows of a block are of a function, a byte each (seq % 256): its list follows them. Written for all
  *                  functions at once by who begins the next block; the newest block has none, and is looked through
- *   running_block  in which blocks anything may run: what ran when a daemon died is found by looking through them
+ *   running_block  in which blocks anything may run, or has ended and is not counted (tally.ts): what ran when a daemon died,
+ *                  and what it had not counted, is found by looking through them; `counted` names what is, a byte each
  *
  *   Q9  each row but those of the newest block is named for its lane; the block of each running row is named
+ *   Q10 an end is in the metrics, or its block is named and its row is not in `counted`; never both
  *
  * More may be named than there is: rows that left with retention, blocks in which nothing runs any more.
  */
@@ -27,14 +29,16 @@ interface Running {
 export class Blocks {
 	readonly #statements: Statements;
 	readonly #running: Running;
-	/** Those in running_block. */
-	readonly #named: Set<number>;
+	/** Those in running_block, with the rows that are counted. */
+	readonly #named: Map<number, Uint8Array>;
 	#newest: number;
+	/** What runs is known. */
+	#begun = false;
 
 	constructor(statements: Statements, running: Running) {
 		this.#statements = statements;
 		this.#running = running;
-		this.#named = new Set(statements.runningBlockList.all().map(({ block }) => block));
+		this.#named = new Map(statements.runningBlockList.all().map(({ block, counted }) => [block, counted]));
 		this.#newest = blockOf(statements.seqLast.get()?.seq ?? 0);
 	}
 
@@ -57,14 +61,13 @@ export class Blocks {
 
 	#nameFor(block: number): void {
 		const { blockRows, laneBlockPut } = this.#statements;
-		const offsets = new Map<number, number[]>();
-		const first = block * BLOCK_ROWS;
-		for (const [seq, lane] of blockRows.all(first, first + BLOCK_ROWS)) {
-			const ofLane = offsets.get(lane);
-			if (ofLane === undefined) offsets.set(lane, [seq - first]);
-			else ofLane.push(seq - first);
+		const seqs = new Map<number, number[]>();
+		for (const [seq, lane] of blockRows.all(...rowsOf(block))) {
+			const ofLane = seqs.get(lane);
+			if (ofLane === undefined) seqs.set(lane, [seq]);
+			else ofLane.push(seq);
 		}
-		for (const [lane, ofLane] of offsets) laneBlockPut.run(lane, block, Buffer.from(ofLane));
+		for (const [lane, ofLane] of seqs) laneBlockPut.run(lane, block, offsetsOf(ofLane));
 	}
 
 	/** Rows of this lane were deleted: their block is forgotten if they were its last there. */
@@ -72,29 +75,57 @@ export class Blocks {
 		this.#statements.laneBlockDeleteEmpty.run(lane, block);
 	}
 
-	/** A row is claimed. */
-	claimed(batch: Batch, seq: number): void {
+	/** A row begins to run, or has ended. */
+	moved(batch: Batch, seq: number): void {
 		const block = blockOf(seq);
 		if (this.#named.has(block)) return;
-		this.#statements.runningBlockInsert.run(block);
-		this.#named.add(block);
+		// Who ended while it was not named is counted.
+		const ended = this.#statements.endedOfBlock.all(...rowsOf(block));
+		const counted = offsetsOf(ended.filter((each) => each !== seq));
+		this.#statements.runningBlockInsert.run(block, counted);
+		this.#named.set(block, counted);
 		batch.onRollback(() => this.#named.delete(block));
 	}
 
-	/**
-	 * Forgets blocks in which nothing runs, where they have become many. Of a whole transaction, not of one item's savepoint;
-	 * and after recovery, because until then nobody knows what runs.
-	 */
-	sweep(batch: Batch): void {
-		if (this.#named.size < KEPT + 2 * this.#running.size) return;
-		const needed = new Set([...this.#running.values(), ...batch.claims].map(({ seq }) => blockOf(seq)));
-		const idle = [...this.#named].filter((block) => !needed.has(block));
-		batch.onRollback(() => {
-			for (const block of idle) this.#named.add(block);
-		});
-		for (const block of idle) {
-			this.#statements.runningBlockDelete.run(block);
-			this.#named.delete(block);
+	/** These are counted from now on. Their blocks are named. */
+	count(batch: Batch, seqs: readonly number[]): void {
+		for (const [block, ofBlock] of Map.groupBy(seqs, blockOf)) {
+			const before = this.#named.get(block);
+			if (before === undefined) throw new Error(`what ended in block ${block} was not named`);
+			const counted = Buffer.concat([before, offsetsOf(ofBlock)]);
+			this.#statements.runningBlockCount.run(counted, block);
+			this.#named.set(block, counted);
+			batch.onRollback(() => this.#named.set(block, before));
 		}
 	}
+
+	/** Recovery is over. */
+	begin(): void {
+		this.#begun = true;
+	}
+
+	/** Worth a sweep. */
+	get isCrowded(): boolean {
+		return this.#begun && this.#named.size >= KEPT + 2 * this.#running.size;
+	}
+
+	/** Forgets blocks in which nothing runs, where they have become many. All ends are counted; no claim follows in this transaction. */
+	sweep(batch: Batch): void {
+		if (!this.isCrowded) return;
+		const needed = new Set([...this.#running.values(), ...batch.claims].map(({ seq }) => blockOf(seq)));
+		for (const [block, counted] of this.#named) {
+			if (needed.has(block)) continue;
+			this.#statements.runningBlockDelete.run(block);
+			this.#named.delete(block);
+			batch.onRollback(() => this.#named.set(block, counted));
+		}
+	}
+}
+
+function rowsOf(block: number): readonly [from: number, until: number] {
+	return [block * BLOCK_ROWS, (block + 1) * BLOCK_ROWS];
+}
+
+function offsetsOf(seqs: readonly number[]): Uint8Array {
+	return Buffer.from(seqs.map((seq) => seq % BLOCK_ROWS));
 }

@@ -89,7 +89,6 @@ export class Claimer {
 	/** Runs at the end of each transaction, and looks at every lane that the transaction changed. */
 	claim(batch: Batch): void {
 		if (!this.#open) return;
-		this.#deps.blocks.sweep(batch);
 		// A row that became ready, a place that an end made free: whoever writes either has touched the lane.
 		for (const lane of batch.lanes) if (lane.ready > 0) this.#candidates.add(lane);
 		if (this.#candidates.size === 0) return;
@@ -152,7 +151,7 @@ export class Claimer {
 	#take(batch: Batch, lane: Lane, row: ReadyRow, ticket: Ticket): void {
 		const { statements, blocks } = this.#deps;
 		const now = batch.now;
-		blocks.claimed(batch, row.seq);
+		blocks.moved(batch, row.seq);
 		const claimed = statements.invocationClaim.get(now, ticket.worker, ticket.cold ? 1 : 0, row.seq) as {
 			attempt: number;
 		};

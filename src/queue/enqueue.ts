@@ -190,7 +190,7 @@ export class Enqueuer {
 		}
 		if (!inline) statements.bodyInsert.run(seq * 2, body);
 		blocks.accepted(batch, seq);
-		if (ticket !== undefined) blocks.claimed(batch, seq);
+		if (ticket !== undefined) blocks.moved(batch, seq);
 		if (key !== undefined && fingerprint !== undefined) {
 			statements.idempotencyPut.run(lane.id, key, seq, fingerprint, now + LIMITS.idempotencyTtlMs);
 		}

@@ -18,11 +18,12 @@
  */
 import type { Environment, Timer } from "../core/environment.ts";
 import { EngineError } from "../core/errors.ts";
-import { CommitCount, errnoOf, mapStoreError, type Database, type Statement, type QueueLevel } from "../store/index.ts";
+import { errnoOf, mapStoreError, type Database, type Statement, type QueueLevel } from "../store/index.ts";
 import { Acknowledger, type Commit, type Disk } from "./acknowledge.ts";
 import { OpenBatch, type Batch } from "./batch.ts";
 import type { Lane } from "./lanes.ts";
 import type { Claim, EndedInvocation } from "./outgoing.ts";
+import type { Tally, Written } from "./tally.ts";
 
 /** What one caller wants written. */
 export interface Item {
@@ -47,8 +48,7 @@ export interface GroupCommitDeps {
 	readonly claim: (batch: Batch) => void;
 	/** Whether `claim` has anything to look at: spares an empty transaction. */
 	readonly claimable: () => boolean;
-	/** Writes the metrics of the ends of this transaction. */
-	readonly count: (ends: readonly EndedInvocation[], now: number) => void;
+	readonly tally: Tally;
 	/** A lane has changed in a transaction without claims (mode `answers`): the next one looks at it. */
 	readonly consider: (lane: Lane) => void;
 	/** Committed: before the next transaction. */
@@ -93,11 +93,6 @@ export class GroupCommit {
 	readonly #releaseSavepoint: Statement;
 	readonly #rollbackSavepoint: Statement;
 	readonly #untold: Acknowledger;
-	/**
-	 * Written by each transaction that accepts nothing, so that one that is lost later shows; what accepts shows by its seq, and
-	 * is spared the page.
-	 */
-	readonly #count: CommitCount;
 	/** The highest that was given out by what is committed. */
 	#seq = 0;
 	#level: QueueLevel = { commits: 0, seq: 0 };
@@ -125,7 +120,6 @@ export class GroupCommit {
 		this.#untold = new Acknowledger(deps.disk, deps.environment.clock, (error, untold) =>
 			this.#break([], mapStoreError(error), untold),
 		);
-		this.#count = new CommitCount(db);
 	}
 
 	add(item: Item): void {
@@ -158,7 +152,7 @@ export class GroupCommit {
 		if (this.#blockedTimer !== undefined && !this.#hasNew) return;
 		this.#hasNew = false;
 		const items = this.#take();
-		if (items.length > 0 || this.#deps.claimable()) this.#run(items, "together");
+		if (items.length > 0 || this.#deps.claimable() || this.#deps.tally.isWanted) this.#run(items, "together");
 		if (this.#settles.length + this.#others.length > 0 && this.#blockedTimer === undefined) this.wake();
 	}
 
@@ -169,11 +163,11 @@ export class GroupCommit {
 	}
 
 	#run(items: readonly Item[], mode: Mode): void {
-		const { environment, claim, claimable, count, lastSeq } = this.#deps;
+		const { environment, claim, claimable, tally, lastSeq } = this.#deps;
 		const batch = new OpenBatch(environment.clock.now());
 		const written: Item[] = [];
 		const refused: [Item, EngineError][] = [];
-		let accepts = false;
+		let tallied: Written;
 		environment.probe.hit("commit.begin");
 		try {
 			this.#begin.run();
@@ -188,9 +182,7 @@ export class GroupCommit {
 				}
 			}
 			if (mode !== "answers") claim(batch);
-			if (batch.ends.length > 0) count(batch.ends, batch.now);
-			accepts = lastSeq() > this.#seq;
-			if (!accepts) this.#count.write();
+			tallied = tally.write(batch, lastSeq() > this.#seq, mode === "answers");
 			this.#commit.run();
 		} catch (error) {
 			batch.undo();
@@ -198,7 +190,7 @@ export class GroupCommit {
 			return;
 		}
 		this.commits += 1;
-		if (!accepts) this.#count.committed();
+		tally.committed(batch, tallied);
 		this.#seq = lastSeq();
 		this.#blockedTimer?.cancel();
 		this.#blockedTimer = undefined;
@@ -218,7 +210,7 @@ export class GroupCommit {
 		written: readonly Item[],
 		refused: readonly (readonly [Item, EngineError])[],
 	): Commit {
-		const level = { commits: this.#count.value, seq: this.#seq };
+		const level = { commits: this.#deps.tally.level, seq: this.#seq };
 		return {
 			at: batch.now,
 			items: written.length,
@@ -374,7 +366,7 @@ export class GroupCommit {
 
 	/** What was found at the open is on disk; no seq above this one was ever given out. */
 	opened(seq: number): void {
-		this.#level = { commits: this.#count.value, seq };
+		this.#level = { commits: this.#deps.tally.level, seq };
 		this.#seq = seq;
 	}
 
@@ -384,7 +376,9 @@ export class GroupCommit {
 	 */
 	drain(): void {
 		this.waitInSqlite(true);
-		for (let turn = 0; turn < LAST_TURNS_MAX && !this.idle && this.open; turn += 1) {
+		this.#deps.tally.ask();
+		for (let turn = 0; turn < LAST_TURNS_MAX && this.open; turn += 1) {
+			if (this.idle && !this.#deps.tally.isWanted) break;
 			this.#blockedTimer?.cancel();
 			this.#blockedTimer = undefined;
 			this.flush();

@@ -4,7 +4,7 @@
  */
 import { damage, note, ok, warning, type Diagnosis } from "../core/diagnosis.ts";
 import { LIMITS } from "../core/limits.ts";
-import { BLOCK_ROWS, blockOfRow, type Database } from "../store/index.ts";
+import { blockOfRow, isNamedIn, type Database } from "../store/index.ts";
 import { Checksums, WHOLE_CHECKSUMS_MARK } from "./checksum.ts";
 import { HELD_AT } from "./turns.ts";
 
@@ -183,7 +183,7 @@ function blocksOf(queue: Database): Diagnosis[] {
 		queue,
 		`SELECT seq FROM invocation WHERE ${blockOfRow("seq")} < (SELECT ${blockOfRow("max(seq)")} FROM invocation) AND NOT EXISTS
 			(SELECT 1 FROM lane_block WHERE lane_block.lane = invocation.lane AND block = ${blockOfRow("seq")}
-				AND instr(offsets, unhex(printf('%02x', seq - block * ${BLOCK_ROWS}))) > 0)`,
+				AND ${isNamedIn("offsets")})`,
 	);
 	if (unlisted.length > 0) {
 		const message = `${seqs(unlisted)} cannot be found in the list of their function`;

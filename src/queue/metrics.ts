@@ -1,34 +1,64 @@
-/**
- * Ended invocations by function and minute, written in the commit that ends them: one row write for each function in it,
- * however many ended (measured: 1.2 µs of each invocation before).
- */
-import type { EndedInvocation } from "./outgoing.ts";
+/** Ended invocations by function and minute: the sums that `metric` holds, and those that are not in it yet (tally.ts). */
 import type { Statements } from "./statements.ts";
 
-interface Sum {
+/** An end, as the sums want it. */
+export interface CountedEnd {
+	readonly lane: number;
+	readonly failed: boolean;
+	readonly runMs: number;
+	readonly cold: boolean;
+	/** Wall clock. */
+	readonly at: number;
+}
+
+export interface Sum {
+	readonly minute: number;
 	invocations: number;
 	errors: number;
 	runMs: number;
 	coldStarts: number;
+	lastAt: number;
 }
 
-/** Part of an open transaction. */
-export function countEnds(statements: Statements, ends: readonly EndedInvocation[], now: number): void {
-	const minute = Math.floor(now / 60_000);
-	const sums = new Map<number, Sum>();
-	for (const { lane, state, executionMs, cold } of ends) {
-		let sum = sums.get(lane.id);
-		if (sum === undefined) {
-			sum = { invocations: 0, errors: 0, runMs: 0, coldStarts: 0 };
-			sums.set(lane.id, sum);
+export class Sums {
+	/** The minute that was added to last comes last. */
+	readonly #ofLane = new Map<number, Sum[]>();
+
+	add({ lane, failed, runMs, cold, at }: CountedEnd): void {
+		const minute = Math.floor(at / 60_000);
+		let sums = this.#ofLane.get(lane);
+		if (sums === undefined) {
+			sums = [];
+			this.#ofLane.set(lane, sums);
+		}
+		let sum = sums.at(-1);
+		if (sum?.minute !== minute) {
+			sum = { minute, invocations: 0, errors: 0, runMs: 0, coldStarts: 0, lastAt: at };
+			sums.push(sum);
 		}
 		sum.invocations += 1;
-		if (state !== "succeeded") sum.errors += 1;
-		sum.runMs += executionMs;
+		if (failed) sum.errors += 1;
+		sum.runMs += runMs;
 		if (cold) sum.coldStarts += 1;
+		sum.lastAt = at;
 	}
-	for (const [lane, { invocations, errors, runMs, coldStarts }] of sums) {
-		const values = [invocations, errors, runMs, coldStarts, now, lane, minute] as const;
-		if (statements.metricRaise.run(...values).changes === 0) statements.metricInsert.run(...values);
+
+	/** Of a function. */
+	of(lane: number): readonly Sum[] {
+		return this.#ofLane.get(lane) ?? [];
+	}
+
+	clear(): void {
+		this.#ofLane.clear();
+	}
+
+	/** Part of an open transaction. */
+	write({ metricRaise, metricInsert }: Statements): void {
+		for (const [lane, sums] of this.#ofLane) {
+			for (const { minute, invocations, errors, runMs, coldStarts, lastAt } of sums) {
+				const values = [invocations, errors, runMs, coldStarts, lastAt, lane, minute] as const;
+				if (metricRaise.run(...values).changes === 0) metricInsert.run(...values);
+			}
+		}
 	}
 }

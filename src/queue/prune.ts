@@ -12,6 +12,7 @@ import { blockOf } from "../store/index.ts";
 import type { Batch } from "./batch.ts";
 import type { Blocks } from "./blocks.ts";
 import type { Statements } from "./statements.ts";
+import type { Tally } from "./tally.ts";
 
 /** Where a pass stands: its phase, and the seq, lane or schedule up to which that phase is done. */
 interface Cursor {
@@ -31,12 +32,14 @@ const OWNERS_MAX = 100;
 export class Pruner {
 	readonly #statements: Statements;
 	readonly #blocks: Blocks;
+	readonly #tally: Tally;
 	readonly #retentionMs: number;
 	#cursor = START;
 
-	constructor(statements: Statements, blocks: Blocks, retentionMs: number) {
+	constructor(statements: Statements, blocks: Blocks, tally: Tally, retentionMs: number) {
 		this.#statements = statements;
 		this.#blocks = blocks;
+		this.#tally = tally;
 		this.#retentionMs = retentionMs;
 	}
 
@@ -97,6 +100,7 @@ export class Pruner {
 		for (const [lane, block] of left.values()) this.#blocks.left(lane, block);
 		// Ids are never given out twice, also after the newest row was pruned.
 		if (deleted > 0) this.#statements.markRaise.run("seq", deleted);
+		if (deleted > 0) this.#tally.ask();
 		return reachedRecent ? undefined : { phase: "invocations", after: looked };
 	}
 

@@ -22,13 +22,13 @@ import { Due, leaveQueue } from "./due.ts";
 import { Enqueuer, type Submission } from "./enqueue.ts";
 import { GroupCommit, type Item } from "./group-commit.ts";
 import { Lanes, type Lane } from "./lanes.ts";
-import { countEnds } from "./metrics.ts";
 import type { Claim, EndedInvocation } from "./outgoing.ts";
 import { Pruner } from "./prune.ts";
 import { Reader, eventRecord, type Names } from "./read.ts";
 import { recover, type Recovered } from "./recover.ts";
 import { Settler, type Settled } from "./settle.ts";
 import { prepareStatements, type Statements } from "./statements.ts";
+import { Tally } from "./tally.ts";
 import { Turns } from "./turns.ts";
 
 export interface QueueDeps {
@@ -75,6 +75,7 @@ export class Queue {
 	readonly #enqueuer: Enqueuer;
 	readonly #settler: Settler;
 	readonly #due: Due;
+	readonly #blocks: Blocks;
 	readonly #turns: Turns;
 	readonly #cronSlots: CronSlots;
 	readonly #pruner: Pruner;
@@ -88,6 +89,8 @@ export class Queue {
 		this.#statements = statements;
 		const checksums = new Checksums(statements.markGet.get(WHOLE_CHECKSUMS_MARK)?.value);
 		const blocks = new Blocks(statements, this.#running);
+		this.#blocks = blocks;
+		const tally = new Tally(database, statements, blocks);
 		const consider = (lane: Lane): void => this.#claimer.consider(lane);
 		const alarm = (at: number): void => this.#due.alarm(at);
 		this.#commit = new GroupCommit({
@@ -97,7 +100,7 @@ export class Queue {
 			defer: deps.defer,
 			claim: (batch) => this.#claimer.claim(batch),
 			claimable: () => this.#claimer.pending,
-			count: (ends, now) => countEnds(statements, ends, now),
+			tally,
 			consider,
 			running: (claims) => {
 				for (const claim of claims) this.#running.set(claim.seq, claim);
@@ -110,7 +113,7 @@ export class Queue {
 			broken: deps.broken,
 		});
 		this.#turns = new Turns(statements, this.lanes);
-		this.#settler = new Settler({ statements, random: environment.random, turns: this.#turns, alarm });
+		this.#settler = new Settler({ statements, random: environment.random, blocks, turns: this.#turns, alarm });
 		this.#due = new Due({
 			environment,
 			statements,
@@ -149,7 +152,7 @@ export class Queue {
 			accept: (batch, submission) => this.#enqueuer.accept(batch, submission),
 		});
 		this.#commit.opened(seqMax);
-		this.#pruner = new Pruner(statements, blocks, deps.resultRetentionMs);
+		this.#pruner = new Pruner(statements, blocks, tally, deps.resultRetentionMs);
 		this.read = new Reader({
 			database,
 			statements,
@@ -159,6 +162,7 @@ export class Queue {
 			environment,
 			running: () => this.#running.values(),
 			newestBlock: () => blocks.newest,
+			uncounted: (lane) => tally.uncounted(lane),
 			ensureOnDisk: (at) => this.#commit.ensureOnDisk(at),
 		});
 	}
@@ -208,6 +212,7 @@ export class Queue {
 		});
 		this.#commit.waitInSqlite(false);
 		this.#due.rearm();
+		this.#blocks.begin();
 		this.#claimer.begin();
 		for (const lane of this.lanes.all()) this.#claimer.consider(lane);
 		return recovered;

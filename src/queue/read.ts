@@ -20,6 +20,7 @@ import { SOURCES, type InvokeRequest, type Pairs, type SourceKind } from "../cor
 import { errnoOf, mapStoreError } from "../store/index.ts";
 import type { Checksums } from "./checksum.ts";
 import { Lists, type ListsDeps } from "./lists.ts";
+import type { Sum } from "./metrics.ts";
 import type { EventRow, InvocationRow, MetricRow, Statements } from "./statements.ts";
 import { HELD_AT } from "./turns.ts";
 
@@ -37,6 +38,8 @@ export interface ReaderDeps extends ListsDeps {
 	readonly names: Names;
 	readonly retentionMs: number;
 	readonly environment: Environment;
+	/** Sums of a function that `metric` does not hold yet. */
+	readonly uncounted: (lane: number) => readonly Sum[];
 	/** What was written at this time is about to be told, so it must be on disk. */
 	readonly ensureOnDisk: (at: number) => void;
 }
@@ -49,6 +52,7 @@ export class Reader {
 	readonly #now: () => number;
 	readonly #logger: Logger;
 	readonly #lists: Lists;
+	readonly #uncounted: (lane: number) => readonly Sum[];
 	readonly #ensureOnDisk: (at: number) => void;
 
 	constructor(deps: ReaderDeps) {
@@ -59,6 +63,7 @@ export class Reader {
 		this.#now = () => deps.environment.clock.now();
 		this.#logger = deps.environment.logger;
 		this.#lists = new Lists(deps, () => this.#highestSeq());
+		this.#uncounted = deps.uncounted;
 		this.#ensureOnDisk = deps.ensureOnDisk;
 	}
 
@@ -263,7 +268,16 @@ export class Reader {
 		const minute = Math.floor(this.#now() / 60_000) - (PERIOD_MINUTES[period] - 1);
 		const row = this.#asking(() => this.#statements.metricSum.get(lane, minute));
 		if (row === undefined) throw new Error("an aggregate has one row");
-		return row;
+		let { invocations, errors, runMs, coldStarts, lastAt } = row;
+		for (const sum of this.#uncounted(lane)) {
+			if (sum.minute < minute) continue;
+			invocations += sum.invocations;
+			errors += sum.errors;
+			runMs += sum.runMs;
+			coldStarts += sum.coldStarts;
+			lastAt = Math.max(lastAt ?? 0, sum.lastAt);
+		}
+		return { invocations, errors, runMs, coldStarts, lastAt };
 	}
 }
 

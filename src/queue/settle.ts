@@ -1,6 +1,6 @@
 /**
  * What becomes of a running invocation, written behind the fence (seq, attempt): a stale answer changes nothing.
- * The decision is core/invocation.settle; this file only writes it, with the result and the metric in one commit.
+ * The decision is core/invocation.settle; this file only writes it, with the result in one commit.
  *
  *   Q4  a terminal row never changes      Q5  a stale fence changes nothing      Q6  a result exists exactly for succeeded
  */
@@ -11,6 +11,7 @@ import { settle, STATE_CODE, type Finding, type Outcome, type RunningRow, type S
 import { LIMITS } from "../core/limits.ts";
 import { resultChecksum } from "./checksum.ts";
 import type { Batch } from "./batch.ts";
+import type { Blocks } from "./blocks.ts";
 import type { Lane } from "./lanes.ts";
 import type { EndedInvocation } from "./outgoing.ts";
 import type { Statements } from "./statements.ts";
@@ -32,6 +33,7 @@ export interface Settleable extends RunningRow {
 export interface SettlerDeps {
 	readonly statements: Statements;
 	readonly random: Random;
+	readonly blocks: Blocks;
 	readonly turns: Turns;
 	readonly alarm: (at: number) => void;
 }
@@ -196,6 +198,7 @@ export class Settler {
 
 	/** The only way out: who waits for its turn behind it goes with the same transaction. */
 	#out(batch: Batch, end: EndedInvocation): void {
+		this.#deps.blocks.moved(batch, end.seq);
 		this.#deps.turns.ended(batch, end.seq);
 		batch.ended(end);
 	}

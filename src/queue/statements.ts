@@ -7,7 +7,7 @@
  * each new value (40 µs for the head of a lane, measured); behind the unary plus the value is an expression like any
  * other, and the same plan costs 3 µs.
  */
-import { rowsOfBlock, type Database } from "../store/index.ts";
+import { isNamedIn, rowsOfBlock, type Database } from "../store/index.ts";
 
 export type Statements = ReturnType<typeof prepareStatements>;
 
@@ -76,8 +76,18 @@ export function prepareStatements(db: Database) {
 		laneBlockDeleteEmpty: db.prepare(`
 			DELETE FROM lane_block WHERE lane = ? AND block = ? AND NOT EXISTS
 				(SELECT 1 FROM invocation WHERE ${rowsOfBlock("lane_block.block")} AND invocation.lane = lane_block.lane)`),
-		runningBlockList: db.prepare<[], { block: number }>("SELECT block FROM running_block"),
-		runningBlockInsert: db.prepare("INSERT OR IGNORE INTO running_block (block) VALUES (?)"),
+		endedOfBlock: db
+			.prepare<[from: number, until: number], number>(
+				"SELECT seq FROM invocation NOT INDEXED WHERE seq >= +? AND seq < +? AND state >= 2",
+			)
+			.pluck(),
+		uncountedList: db.prepare<[], EndedRow>(`
+			SELECT seq, lane, state, started_at AS startedAt, finished_at AS finishedAt, cold
+			FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
+			WHERE state >= 2 AND NOT ${isNamedIn("counted")}`),
+		runningBlockList: db.prepare<[], { block: number; counted: Buffer }>("SELECT block, counted FROM running_block"),
+		runningBlockInsert: db.prepare("INSERT INTO running_block (block, counted) VALUES (?, ?)"),
+		runningBlockCount: db.prepare("UPDATE running_block SET counted = ? WHERE block = ?"),
 		runningBlockDelete: db.prepare("DELETE FROM running_block WHERE block = ?"),
 
 		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
@@ -298,6 +308,15 @@ export interface RunningRowAtBoot {
 	readonly createdAt: number;
 	readonly runAt: number;
 	readonly laneKey: string;
+}
+
+export interface EndedRow {
+	readonly seq: number;
+	readonly lane: number;
+	readonly state: number;
+	readonly startedAt: number | null;
+	readonly finishedAt: number;
+	readonly cold: number | null;
 }
 
 export interface InvocationRow {

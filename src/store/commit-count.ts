@@ -1,10 +1,10 @@
 /**
- * A number that commits of a database raise, kept in the database itself: each of metadata.db, and of queue.db each that
- * accepts nothing.
+ * A number that commits of a database raise, kept in the database itself: each of metadata.db by one; of queue.db each that
+ * accepts nothing, and ends raise it together (queue/tally.ts).
  *
  * SQLite cannot tell that its newest commits are gone: a WAL that was cut or deleted, or an older copy put back, opens
- * as a whole database (measured: 700 rows became 601 or 500, and quick_check said ok). With this number and the highest seq,
- * one of which every commit raises, kept outside (high-water.ts), any lost commit shows: an accept, a claim or an end.
+ * as a whole database (measured: 700 rows became 601 or 500, and quick_check said ok). With this number, the ends that are not in
+ * it and the highest seq, one of which every commit raises, kept outside (high-water.ts), any lost commit shows: an accept, a claim or an end.
  */
 import type { Database, Statement } from "./database.ts";
 
@@ -18,14 +18,14 @@ export class CommitCount {
 	}
 
 	/** Part of an open transaction. */
-	write(): void {
+	write(raise = 1): void {
 		// As text: a bound number is a REAL, and would be stored as "7.0".
-		this.#update.run(String(this.#committed + 1));
+		this.#update.run(String(this.#committed + raise));
 	}
 
 	/** The transaction that `write` was part of is committed. */
-	committed(): void {
-		this.#committed += 1;
+	committed(raise = 1): void {
+		this.#committed += raise;
 	}
 
 	/** Of what is committed. */

@@ -21,10 +21,11 @@ import { EngineError, messageOf } from "../core/errors.ts";
 import { raiseCommitCount, readCommitCount } from "./commit-count.ts";
 import { checkpoint, naming, type Database } from "./database.ts";
 import { writeFileDurably } from "./durable-file.ts";
+import { isNamedIn, rowsOfBlock } from "./queue-schema.ts";
 import { errnoOf, mapStoreError } from "./store-errors.ts";
 
 export interface QueueLevel {
-	/** Commits that accepted nothing; each of the others raised `seq`. */
+	/** One for each end, and for each commit that neither accepted nor ended anything; what accepts raises `seq`. */
 	readonly commits: number;
 	/** The highest seq ever given out. */
 	readonly seq: number;
@@ -95,9 +96,20 @@ export function readHighWater(root: string): HighWaterMark | undefined {
 export function readLevels(databases: { readonly queue: Database; readonly metadata: Database }): Levels {
 	const { queue, metadata } = databases;
 	return {
-		queue: naming(queue, () => ({ commits: readCommitCount(queue), seq: readLastSeq(queue) })),
+		queue: naming(queue, () => ({ commits: readCommitCount(queue) + readUncounted(queue), seq: readLastSeq(queue) })),
 		metadata: naming(metadata, () => ({ commits: readCommitCount(metadata) })),
 	};
+}
+
+/** Ends that the commit count of queue.db does not contain yet (queue/tally.ts). */
+function readUncounted(queue: Database): number {
+	// A folder of an older version, which doctor looks at.
+	const counts = queue.prepare("SELECT 1 FROM pragma_table_info('running_block') WHERE name = 'counted'");
+	if (counts.get() === undefined) return 0;
+	const uncounted = queue.prepare<[], number>(`
+		SELECT COUNT(*) FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
+		WHERE state >= 2 AND NOT ${isNamedIn("counted")}`);
+	return uncounted.pluck().get() ?? 0;
 }
 
 function readLastSeq(queue: Database): number {
@@ -137,7 +149,7 @@ export function describeRollback({ file, commits, seqs }: Rollback): string {
 	if (seqs !== undefined) {
 		return `${file} lacks the invocations from seq ${seqs.from} to seq ${seqs.to}, and the claims and ends of that time`;
 	}
-	return `${file} lacks the last ${commits} commits${file === "queue.db" ? " (claims and ends)" : ""}`;
+	return file === "queue.db" ? `${file} lacks ${commits} claims or ends` : `${file} lacks the last ${commits} commits`;
 }
 
 /** H2. The databases are open for writing, and nothing runs on them yet. */

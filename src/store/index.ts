@@ -43,7 +43,7 @@ export {
 	type Rollback,
 } from "./high-water.ts";
 export type { Keeper } from "./keeper.ts";
-export { BLOCK_ROWS, blockOf, blockOfRow, rowsOfBlock } from "./queue-schema.ts";
+export { BLOCK_ROWS, blockOf, blockOfRow, isNamedIn, rowsOfBlock } from "./queue-schema.ts";
 export { LogStore, type LogStoreDeps } from "./logs.ts";
 export type {
 	Activation,

@@ -116,7 +116,7 @@ CREATE TABLE cron_slot (
   CHECK ((outcome = 'fired') = (seq IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Ended invocations by function and minute, written in the commit that ends them.
+-- Ended invocations by function and minute.
 CREATE TABLE metric (
   lane        INTEGER NOT NULL,
   minute      INTEGER NOT NULL,
@@ -168,6 +168,13 @@ INSERT INTO running_block (block)
 DROP INDEX invocation_by_lane;
 DROP INDEX invocation_running;
 `,
+	// Which ends of a block the metrics count already (queue/tally.ts), as in lane_block.
+	`
+ALTER TABLE running_block ADD COLUMN counted BLOB NOT NULL DEFAULT x'';
+UPDATE running_block SET counted = COALESCE(
+  (SELECT unhex(group_concat(printf('%02x', seq % 256), '')) FROM invocation NOT INDEXED
+    WHERE seq BETWEEN block * 256 AND block * 256 + 255 AND state >= 2), x'');
+`,
 ];
 
 /** The blocks of lane_block and running_block are of so many rows, which a byte can count; only a migration can change it. */
@@ -185,4 +192,9 @@ export function blockOfRow(seq: string): string {
 /** In SQL, the rows of a block, for `… CROSS JOIN invocation NOT INDEXED ON …`: else SQLite may make an index of all rows first. */
 export function rowsOfBlock(block: string): string {
 	return `invocation.seq BETWEEN ${block} * ${BLOCK_ROWS} AND ${block} * ${BLOCK_ROWS} + ${BLOCK_ROWS - 1}`;
+}
+
+/** In SQL, whether these offsets of `block` name the row. */
+export function isNamedIn(offsets: string): string {
+	return `instr(${offsets}, unhex(printf('%02x', seq - block * ${BLOCK_ROWS}))) > 0`;
 }

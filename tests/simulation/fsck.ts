@@ -36,6 +36,10 @@ const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
 		"SELECT seq FROM invocation WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = seq / 256) LIMIT 1",
 		"a running row that recovery would not find",
 	],
+	[
+		"SELECT seq FROM invocation JOIN running_block ON block = seq / 256 WHERE state < 2 AND instr(counted, unhex(printf('%02x', seq % 256))) > 0 LIMIT 1",
+		"a row whose end would not be counted",
+	],
 	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],
 	[
 		`SELECT seq FROM invocation WHERE state <> 0 AND attempt - (state IN (1, 2, 3, 4, 5, 8)) <>

@@ -71,7 +71,7 @@ export interface QueueOnFile extends Disposable {
 	/** Gives the slot back and settles; the answer is `undefined` while it is not written. */
 	settle(claim: Claim, outcome?: Outcome): { settled: Settled | undefined };
 	state(id: string): string;
-	/** The lanes' counts are those of the rows, and each row is named in its block (Q9). */
+	/** The lanes' counts are those of the rows, each row is named in its block (Q9), and each end is counted once (Q10). */
 	checkCounts(): void;
 	/** The file as another daemon on it finds it: without closing, as after a kill. */
 	reopen(): void;
@@ -251,6 +251,19 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 							AND instr(b.offsets, unhex(printf('%02x', seq % 256))) > 0))
 					OR (state = 1 AND NOT EXISTS (SELECT 1 FROM running_block b WHERE b.block = seq / 256))`);
 			assert.deepEqual(unnamed.pluck().all(), [], "Q9: each of these is named in its block");
+			const minute = Math.floor(clock.now() / 60_000) - 24 * 60 + 1;
+			const counted = folder.queue.prepare<[number, number, number, number], number>(`
+				SELECT (SELECT COALESCE(SUM(invocations), 0) FROM metric WHERE lane = ? AND minute >= ?) +
+					(SELECT COUNT(*) FROM running_block JOIN invocation ON seq / 256 = block
+						WHERE state >= 2 AND lane = ? AND finished_at / 60000 >= ?
+							AND instr(counted, unhex(printf('%02x', seq % 256))) = 0)`);
+			for (const bytes of folder.queue.prepare<[], Buffer>("SELECT counted FROM running_block").pluck().all()) {
+				assert.equal(new Set(bytes).size, bytes.length, "Q10: each is named once");
+			}
+			for (const { id } of harness.queue.lanes.all()) {
+				const inFile = counted.pluck().get(id, minute, id, minute);
+				assert.equal(harness.queue.read.metrics(id, "day").invocations, inFile, "Q10: memory and file count the same");
+			}
 		},
 		reopen() {
 			wanted = [];

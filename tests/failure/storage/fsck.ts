@@ -165,8 +165,14 @@ function queue(
 		"SELECT COUNT(*) FROM cron_slot WHERE seq IS NOT NULL AND seq > (SELECT MAX(seq) FROM invocation)",
 		"slots ahead",
 	);
+	const isUncounted =
+		"EXISTS (SELECT 1 FROM running_block b WHERE b.block = i.seq / 256 AND instr(b.counted, unhex(printf('%02x', i.seq % 256))) = 0)";
 	count(
-		"SELECT COUNT(*) FROM (SELECT lane, SUM(invocations) n FROM metric GROUP BY lane) m JOIN (SELECT lane, SUM(state >= 2) n FROM invocation GROUP BY lane) i ON i.lane = m.lane WHERE m.n <> i.n",
+		`SELECT COUNT(*) FROM (SELECT lane, SUM(state >= 2 AND NOT ${isUncounted}) n FROM invocation i GROUP BY lane) i LEFT JOIN (SELECT lane, SUM(invocations) n FROM metric GROUP BY lane) m ON i.lane = m.lane WHERE COALESCE(m.n, 0) <> i.n`,
 		"lanes whose metrics do not count their ended invocations",
+	);
+	count(
+		`SELECT COUNT(*) FROM invocation i JOIN running_block b ON b.block = i.seq / 256 WHERE state < 2 AND NOT ${isUncounted}`,
+		"invocations whose ends would not be counted",
 	);
 }

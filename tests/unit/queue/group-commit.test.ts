@@ -482,7 +482,7 @@ test("the level for the high-water mark is that of the newest commit on disk, an
 	for (const claim of q.sent) q.settle(claim);
 	q.turn();
 	syncs[1]?.(null);
-	assert.deepEqual(q.queue.level, { commits: before.commits + 1, seq: before.seq + 3 });
+	assert.deepEqual(q.queue.level, { commits: before.commits + 3, seq: before.seq + 3 }, "each end shows");
 });
 
 test("each transaction raises the level of the file, whatever it writes: without its newest one it is known to lack it", async () => {

@@ -38,6 +38,8 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	invocationListLane: [IN_BLOCK],
 	invocationOfLane: [BY_SEQ],
 	blockRows: [IN_BLOCK],
+	endedOfBlock: [IN_BLOCK],
+	uncountedList: [/^SCAN running_block$/, IN_BLOCK],
 	laneBlockDeleteEmpty: [
 		/^SEARCH lane_block USING PRIMARY KEY \(lane=\? AND block=\?\)$/,
 		/^CORRELATED SCALAR SUBQUERY/,
@@ -58,9 +60,15 @@ const SCANS: Readonly<Record<string, string>> = {
 	eventDeleteBefore: "the oldest events, as many as its LIMIT",
 	eventList: "the newest events, as many as its LIMIT",
 	...Object.fromEntries(
-		["runningBlockList", "runningList", "laneCountReady", "laneCountDelayed", "turnList", "turnFirstsHeld"].map(
-			(name) => [name, "at boot"],
-		),
+		[
+			"runningBlockList",
+			"runningList",
+			"uncountedList",
+			"laneCountReady",
+			"laneCountDelayed",
+			"turnList",
+			"turnFirstsHeld",
+		].map((name) => [name, "at boot"]),
 	),
 };
 
