@@ -376,9 +376,10 @@ export class GroupCommit {
 	 */
 	drain(): void {
 		this.waitInSqlite(true);
-		this.#deps.tally.ask();
+		const { tally } = this.#deps;
 		for (let turn = 0; turn < LAST_TURNS_MAX && this.open; turn += 1) {
-			if (this.idle && !this.#deps.tally.isWanted) break;
+			tally.ask();
+			if (this.idle && !tally.isWanted) break;
 			this.#blockedTimer?.cancel();
 			this.#blockedTimer = undefined;
 			this.flush();

@@ -40,7 +40,7 @@ export class Sums {
 		if (failed) sum.errors += 1;
 		sum.runMs += runMs;
 		if (cold) sum.coldStarts += 1;
-		sum.lastAt = at;
+		sum.lastAt = Math.max(sum.lastAt, at);
 	}
 
 	/** Of a function. */

@@ -95,7 +95,7 @@ export function prepareStatements(db: Database) {
 		/** Nearly always there is one: an update costs one caller 1 % less than an insert that meets it. */
 		metricRaise: db.prepare(`
 			UPDATE metric SET invocations = invocations + ?, errors = errors + ?, run_ms = run_ms + ?, cold_starts = cold_starts + ?,
-				last_at = ? WHERE lane = ? AND minute = ?`),
+				last_at = MAX(last_at, ?) WHERE lane = ? AND minute = ?`),
 		metricInsert: db.prepare(`
 			INSERT INTO metric (invocations, errors, run_ms, cold_starts, last_at, lane, minute) VALUES (?, ?, ?, ?, ?, ?, ?)`),
 		attemptInsert: db.prepare(`

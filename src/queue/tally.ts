@@ -51,12 +51,12 @@ export class Tally {
 
 	/** The next transaction counts all: rows that ended are about to leave, or nobody comes after it. */
 	ask(): void {
-		this.#asked = this.#seqs.length > 0;
+		this.#asked = true;
 	}
 
-	/** It was asked for, and needs a transaction. */
+	/** It was asked for, and there is something: reason enough for a transaction. */
 	get isWanted(): boolean {
-		return this.#asked;
+		return this.#asked && this.#seqs.length > 0;
 	}
 
 	/** Sums of a function that `metric` does not hold yet. */

@@ -38,11 +38,17 @@ test("ends are written to the metrics a thousand at once, and are counted in wha
 });
 
 test("a stop writes what is left", () => {
-	using q = queueOnFile({ lanes: [{}] });
+	using q = queueOnFile({ lanes: [{ limit: 2_000 }] });
 	acceptAndSettle(q, 3);
 	assert.equal(inMetric(q), 0);
 	q.queue.close();
 	assert.equal(inMetric(q), 3);
+	q.reopen();
+	// More than one transaction takes, and none of them written yet.
+	q.accept(...Array.from({ length: 1_500 }, () => q.submission(0)));
+	for (const claim of q.sent.splice(0)) q.settle(claim);
+	q.queue.close();
+	assert.equal(inMetric(q), 1_503);
 });
 
 test("what the last daemon had not written is added up at the start as it would have written it", async () => {
