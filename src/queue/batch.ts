@@ -21,7 +21,7 @@ export interface Batch {
 	afterCommit(act: () => void): void;
 	/** Its worker may see it when the transaction is on disk. */
 	claimed(claim: Claim): void;
-	/** An invocation ended: counted in the metrics, once for all at the end of the transaction, and told when it is on disk. */
+	/** An invocation ended: counted in the metrics, and told when it is on disk. */
 	ended(end: EndedInvocation): void;
 }
 

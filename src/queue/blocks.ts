@@ -6,6 +6,8 @@
  *                  functions at once by who begins the next block; the newest block has none, and is looked through
  *   running_block  in which blocks anything may run, or has ended and is not counted (tally.ts): what ran when a daemon died,
  *                  and what it had not counted, is found by looking through them; `counted` names what is, a byte each
+ *   counted_block  the same `counted` while a block is not named there: what ends in it later finds who ended before. None
+ *                  where nothing has ended, or all 256 have
  *
  *   Q9  each row but those of the newest block is named for its lane; the block of each running row is named
  *   Q10 an end is in the metrics, or its block is named and its row is not in `counted`; never both
@@ -19,6 +21,8 @@ import type { Statements } from "./statements.ts";
 
 /** Blocks in which something may run that are kept beyond need, so that claims which go to and fro write none. */
 const KEPT = 32;
+
+const NOTHING = new Uint8Array();
 
 /** Claims that are committed, and not known to be settled. */
 interface Running {
@@ -73,16 +77,18 @@ export class Blocks {
 	/** Rows of this lane were deleted: their block is forgotten if they were its last there. */
 	left(lane: number, block: number): void {
 		this.#statements.laneBlockDeleteEmpty.run(lane, block);
+		this.#statements.countedBlockDeleteEmpty.run(block);
 	}
 
 	/** A row begins to run, or has ended. */
 	moved(batch: Batch, seq: number): void {
 		const block = blockOf(seq);
 		if (this.#named.has(block)) return;
-		// Who ended while it was not named is counted.
-		const ended = this.#statements.endedOfBlock.all(...rowsOf(block));
-		const counted = offsetsOf(ended.filter((each) => each !== seq));
-		this.#statements.runningBlockInsert.run(block, counted);
+		const { countedBlockGet, countedBlockDelete, runningBlockInsert } = this.#statements;
+		const before = countedBlockGet.get(block);
+		if (before !== undefined) countedBlockDelete.run(block);
+		const counted = before?.counted ?? NOTHING;
+		runningBlockInsert.run(block, counted);
 		this.#named.set(block, counted);
 		batch.onRollback(() => this.#named.delete(block));
 	}
@@ -112,10 +118,13 @@ export class Blocks {
 	/** Forgets blocks in which nothing runs, where they have become many. All ends are counted; no claim follows in this transaction. */
 	sweep(batch: Batch): void {
 		if (!this.isCrowded) return;
+		const { runningBlockDelete, countedBlockInsert } = this.#statements;
 		const needed = new Set([...this.#running.values(), ...batch.claims].map(({ seq }) => blockOf(seq)));
 		for (const [block, counted] of this.#named) {
 			if (needed.has(block)) continue;
-			this.#statements.runningBlockDelete.run(block);
+			runningBlockDelete.run(block);
+			// With all 256 counted nothing can end in it any more.
+			if (counted.length > 0 && counted.length < BLOCK_ROWS) countedBlockInsert.run(block, counted);
 			this.#named.delete(block);
 			batch.onRollback(() => this.#named.set(block, counted));
 		}

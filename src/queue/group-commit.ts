@@ -152,7 +152,7 @@ export class GroupCommit {
 		if (this.#blockedTimer !== undefined && !this.#hasNew) return;
 		this.#hasNew = false;
 		const items = this.#take();
-		if (items.length > 0 || this.#deps.claimable() || this.#deps.tally.isWanted) this.#run(items, "together");
+		if (items.length > 0 || this.#deps.claimable()) this.#run(items, "together");
 		if (this.#settles.length + this.#others.length > 0 && this.#blockedTimer === undefined) this.wake();
 	}
 
@@ -376,10 +376,7 @@ export class GroupCommit {
 	 */
 	drain(): void {
 		this.waitInSqlite(true);
-		const { tally } = this.#deps;
-		for (let turn = 0; turn < LAST_TURNS_MAX && this.open; turn += 1) {
-			tally.ask();
-			if (this.idle && !tally.isWanted) break;
+		for (let turn = 0; turn < LAST_TURNS_MAX && !this.idle && this.open; turn += 1) {
 			this.#blockedTimer?.cancel();
 			this.#blockedTimer = undefined;
 			this.flush();
@@ -388,6 +385,26 @@ export class GroupCommit {
 		}
 		this.#untold.finish();
 		this.#refuseOthers(locked());
+		if (this.open && this.#blockedTimer === undefined) this.#countLast();
+	}
+
+	/** What has ended and is not counted. Waits for nothing and frees nothing: where it fails, the next start counts it. */
+	#countLast(): void {
+		const { tally, environment } = this.#deps;
+		if (tally.isEmpty) return;
+		const batch = new OpenBatch(environment.clock.now());
+		this.waitInSqlite(false);
+		tally.ask();
+		try {
+			this.#begin.run();
+			const written = tally.write(batch, false, false);
+			this.#commit.run();
+			tally.committed(batch, written);
+		} catch (error) {
+			batch.undo();
+			this.#rollBack();
+			environment.logger.debug({ err: error }, "the last ends are added to the metrics by the next start");
+		}
 	}
 
 	/** At boot and at the end nothing else is to be done, and a lock may be waited for; else the loop must go on. */

@@ -76,11 +76,6 @@ export function prepareStatements(db: Database) {
 		laneBlockDeleteEmpty: db.prepare(`
 			DELETE FROM lane_block WHERE lane = ? AND block = ? AND NOT EXISTS
 				(SELECT 1 FROM invocation WHERE ${rowsOfBlock("lane_block.block")} AND invocation.lane = lane_block.lane)`),
-		endedOfBlock: db
-			.prepare<[from: number, until: number], number>(
-				"SELECT seq FROM invocation NOT INDEXED WHERE seq >= +? AND seq < +? AND state >= 2",
-			)
-			.pluck(),
 		uncountedList: db.prepare<[], EndedRow>(`
 			SELECT seq, lane, state, started_at AS startedAt, finished_at AS finishedAt, cold
 			FROM running_block CROSS JOIN invocation NOT INDEXED ON ${rowsOfBlock("block")}
@@ -89,6 +84,12 @@ export function prepareStatements(db: Database) {
 		runningBlockInsert: db.prepare("INSERT INTO running_block (block, counted) VALUES (?, ?)"),
 		runningBlockCount: db.prepare("UPDATE running_block SET counted = ? WHERE block = ?"),
 		runningBlockDelete: db.prepare("DELETE FROM running_block WHERE block = ?"),
+		countedBlockGet: db.prepare<[number], { counted: Buffer }>("SELECT counted FROM counted_block WHERE block = +?"),
+		countedBlockInsert: db.prepare("INSERT INTO counted_block (block, counted) VALUES (?, ?)"),
+		countedBlockDelete: db.prepare("DELETE FROM counted_block WHERE block = ?"),
+		countedBlockDeleteEmpty: db.prepare(`
+			DELETE FROM counted_block WHERE block = ? AND NOT EXISTS
+				(SELECT 1 FROM invocation WHERE ${rowsOfBlock("counted_block.block")})`),
 
 		bodyInsert: db.prepare("INSERT INTO body (id, bytes) VALUES (?, ?)"),
 		bodyGet: db.prepare<[number], { bytes: Buffer }>("SELECT bytes FROM body WHERE id = +?"),

@@ -2,7 +2,7 @@
  * What commits leave to be counted: the metrics, and how many there were, so that one that is lost later shows (commit-count.ts).
  *
  * Written by each commit that ends something, both cost one caller 4 % of its wait: two more pages, where the end itself is
- * one. So they are written for a thousand ends at once. Until then an end is known by its row: it lies in a block of
+ * one. So they are written for a thousand ends at once, or where the blocks of those become many. Until then an end is known by its row: it lies in a block of
  * running_block whose `counted` does not name it. A start adds up what the last daemon had not written.
  *
  *   level: the count in the file + the ends that it does not count yet. Each commit that accepts nothing raises it.
@@ -54,9 +54,9 @@ export class Tally {
 		this.#asked = true;
 	}
 
-	/** It was asked for, and there is something: reason enough for a transaction. */
-	get isWanted(): boolean {
-		return this.#asked && this.#seqs.length > 0;
+	/** All that ended is counted. */
+	get isEmpty(): boolean {
+		return this.#seqs.length === 0;
 	}
 
 	/** Sums of a function that `metric` does not hold yet. */

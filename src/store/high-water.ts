@@ -198,7 +198,10 @@ function skipIds(metadata: Database, table: string): void {
 	metadata.prepare("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)").run(table, METADATA_GAP);
 }
 
-/** Rows of functions and versions that metadata.db does not have: nothing could run, or even show, them. */
+/**
+ * Rows of functions and versions that metadata.db does not have: nothing could run, or even show, them. What of them had ended and was not
+ * in the metrics yet never comes there.
+ */
 function removeStrangers(queue: Database, metadata: Database): number {
 	const ids = (table: string): string =>
 		JSON.stringify(metadata.prepare<[], number>(`SELECT id FROM ${table}`).pluck().all());

@@ -116,7 +116,7 @@ CREATE TABLE cron_slot (
   CHECK ((outcome = 'fired') = (seq IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
 
--- Ended invocations by function and minute.
+-- Ended invocations by function and minute, written in the commit that ends them.
 CREATE TABLE metric (
   lane        INTEGER NOT NULL,
   minute      INTEGER NOT NULL,
@@ -168,12 +168,26 @@ INSERT INTO running_block (block)
 DROP INDEX invocation_by_lane;
 DROP INDEX invocation_running;
 `,
-	// Which ends of a block the metrics count already (queue/tally.ts), as in lane_block.
+	// Which ends of a block the metrics count already (queue/tally.ts), as in lane_block; counted_block for those that are not in
+	// running_block. Where more rows may end, all that have ended so far are counted.
 	`
 ALTER TABLE running_block ADD COLUMN counted BLOB NOT NULL DEFAULT x'';
-UPDATE running_block SET counted = COALESCE(
-  (SELECT unhex(group_concat(printf('%02x', seq % 256), '')) FROM invocation NOT INDEXED
-    WHERE seq BETWEEN block * 256 AND block * 256 + 255 AND state >= 2), x'');
+CREATE TABLE counted_block (
+  block   INTEGER PRIMARY KEY,
+  counted BLOB NOT NULL
+) STRICT;
+CREATE TEMP TABLE unended AS
+  SELECT block FROM running_block
+  UNION SELECT seq / 256 FROM invocation INDEXED BY invocation_ready WHERE state = 0 AND ready = 1
+  UNION SELECT seq / 256 FROM invocation INDEXED BY invocation_due WHERE state = 0 AND ready = 0
+  UNION SELECT MAX(seq) / 256 FROM invocation HAVING MAX(seq) IS NOT NULL;
+INSERT INTO counted_block (block, counted)
+  SELECT block, unhex(group_concat(printf('%02x', seq % 256), ''))
+  FROM unended CROSS JOIN invocation NOT INDEXED ON seq BETWEEN block * 256 AND block * 256 + 255 AND state >= 2
+  GROUP BY block;
+DROP TABLE unended;
+UPDATE running_block SET counted = counted_block.counted FROM counted_block WHERE counted_block.block = running_block.block;
+DELETE FROM counted_block WHERE block IN (SELECT block FROM running_block);
 `,
 ];
 

@@ -37,7 +37,7 @@ const ORPHANS: readonly (readonly [sql: string, meaning: string])[] = [
 		"a running row that recovery would not find",
 	],
 	[
-		"SELECT seq FROM invocation JOIN running_block ON block = seq / 256 WHERE state < 2 AND instr(counted, unhex(printf('%02x', seq % 256))) > 0 LIMIT 1",
+		"SELECT seq FROM invocation JOIN (SELECT * FROM running_block UNION ALL SELECT * FROM counted_block) ON block = seq / 256 WHERE state < 2 AND instr(counted, unhex(printf('%02x', seq % 256))) > 0 LIMIT 1",
 		"a row whose end would not be counted",
 	],
 	["SELECT seq FROM attempt GROUP BY seq HAVING COUNT(*) <> MAX(attempt) LIMIT 1", "an attempt that left no row"],

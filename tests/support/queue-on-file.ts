@@ -257,9 +257,16 @@ export function queueOnFile(options: QueueOnFileOptions): QueueOnFile {
 					(SELECT COUNT(*) FROM running_block JOIN invocation ON seq / 256 = block
 						WHERE state >= 2 AND lane = ? AND finished_at / 60000 >= ?
 							AND instr(counted, unhex(printf('%02x', seq % 256))) = 0)`);
-			for (const bytes of folder.queue.prepare<[], Buffer>("SELECT counted FROM running_block").pluck().all()) {
+			const named = "(SELECT * FROM running_block UNION ALL SELECT * FROM counted_block)";
+			for (const bytes of folder.queue.prepare<[], Buffer>(`SELECT counted FROM ${named}`).pluck().all()) {
 				assert.equal(new Set(bytes).size, bytes.length, "Q10: each is named once");
 			}
+			const twice = folder.queue.prepare<[], number>(`SELECT block FROM ${named} GROUP BY block HAVING COUNT(*) > 1`);
+			assert.deepEqual(twice.pluck().all(), [], "a block is in one of both tables");
+			const early = folder.queue.prepare<[], number>(`
+				SELECT seq FROM invocation JOIN ${named} ON block = seq / 256
+				WHERE state < 2 AND instr(counted, unhex(printf('%02x', seq % 256))) > 0`);
+			assert.deepEqual(early.pluck().all(), [], "Q10: nothing is counted before it has ended");
 			for (const { id } of harness.queue.lanes.all()) {
 				const inFile = counted.pluck().get(id, minute, id, minute);
 				assert.equal(harness.queue.read.metrics(id, "day").invocations, inFile, "Q10: memory and file count the same");

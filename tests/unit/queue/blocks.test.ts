@@ -283,6 +283,7 @@ test("a folder of schema 3 is brought to blocks: what ran is recovered, and each
 	old.exec(`
 		DROP TABLE lane_block;
 		DROP TABLE running_block;
+		DROP TABLE counted_block;
 		CREATE INDEX invocation_running ON invocation (lane) WHERE state = 1;
 		CREATE INDEX invocation_by_lane ON invocation (lane, seq);
 		PRAGMA user_version = 3`);

@@ -38,10 +38,14 @@ const PLANS: Readonly<Record<string, readonly RegExp[]>> = {
 	invocationListLane: [IN_BLOCK],
 	invocationOfLane: [BY_SEQ],
 	blockRows: [IN_BLOCK],
-	endedOfBlock: [IN_BLOCK],
 	uncountedList: [/^SCAN running_block$/, IN_BLOCK],
 	laneBlockDeleteEmpty: [
 		/^SEARCH lane_block USING PRIMARY KEY \(lane=\? AND block=\?\)$/,
+		/^CORRELATED SCALAR SUBQUERY/,
+		IN_BLOCK,
+	],
+	countedBlockDeleteEmpty: [
+		/^SEARCH counted_block USING INTEGER PRIMARY KEY \(rowid=\?\)$/,
 		/^CORRELATED SCALAR SUBQUERY/,
 		IN_BLOCK,
 	],

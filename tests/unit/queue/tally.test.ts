@@ -1,11 +1,14 @@
 /** Q10: each end is in the metrics once, whenever a daemon dies and whatever SQLite refuses meanwhile. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
+import BetterSqlite3 from "better-sqlite3";
 import { BUILT_IN } from "../../../src/core/function-config.ts";
 import { EngineError } from "../../../src/core/errors.ts";
 import { findRollbacks, readLevels } from "../../../src/store/index.ts";
 import { failStatement, OK, queueOnFile, THROWN, type QueueOnFile } from "../../support/queue-on-file.ts";
 import { seed, seededRandom } from "../../support/seed.ts";
+import { tempFolder } from "../../support/temp-folder.ts";
 
 /** Ends that are written at once. */
 const TOGETHER = 1024;
@@ -128,6 +131,91 @@ test("where SQLite refuses it, the next transaction writes it", async () => {
 	acceptAndSettle(q, 1);
 	assert.equal(inMetric(q), 1_024, "with the first of them that it takes");
 	q.checkCounts();
+});
+
+test("a block that is forgotten while rows in it wait keeps which of them are counted", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	const ids: string[] = [];
+	const blocks = 40;
+	for (let block = 0; block < blocks; block += 1) {
+		for (const answer of q.accept(...Array.from({ length: 256 }, () => q.submission(0, { delayMs: 60_000 })))) {
+			assert.ok(!(answer instanceof EngineError));
+			ids.push(answer.invocationId);
+		}
+	}
+	const cancelInEach = (offset: number): void => {
+		for (let block = 0; block < blocks; block += 1) void q.queue.cancel(ids[block * 256 + offset] ?? assert.fail());
+		q.turn();
+	};
+	const kept = (): unknown => q.db.prepare("SELECT COUNT(*) FROM counted_block").pluck().get();
+	cancelInEach(10);
+	assert.ok(Number(kept()) >= blocks - 1, `${String(kept())} are kept`);
+	q.checkCounts();
+	cancelInEach(20);
+	cancelInEach(30);
+	assert.equal(ofDay(q, 1).invocations, 3 * blocks);
+	q.checkCounts();
+	q.reopen();
+	cancelInEach(40);
+	assert.equal(ofDay(q, 1).invocations, 4 * blocks);
+	q.checkCounts();
+	q.reopen();
+	assert.equal(ofDay(q, 1).invocations, 4 * blocks);
+	for (const id of ids) void q.queue.cancel(id);
+	q.turn();
+	assert.equal(ofDay(q, 1).invocations, blocks * 256);
+	assert.ok(
+		Number(kept()) <= 2,
+		"a block whose rows have all ended is kept no more: the first has 255, the last is not full",
+	);
+	q.checkCounts();
+	q.clock.jumpWall(RETENTION_MS + 60_001);
+	for (let more = true; more;) {
+		const step = q.queue.prune();
+		q.turn();
+		more = await step;
+	}
+	assert.equal(kept(), 0);
+});
+
+test("in a folder of schema 4 all that ended is counted, and what ends after it once: in a block that waits, runs or grows", () => {
+	using temp = tempFolder();
+	const dataDir = join(temp.path, "data");
+	const lanes = [{ limit: 1_000 }, {}];
+	const waiting: string[] = [];
+	{
+		using q = queueOnFile({ lanes, dataDir });
+		q.accept(...Array.from({ length: 300 }, () => q.submission(0)));
+		q.sent.shift();
+		acceptAndSettle(q, 0);
+		for (let index = 0; index < 300; index += 1) {
+			waiting.push(q.id(q.submission(1, { delayMs: 60_000 })));
+			acceptAndSettle(q, 1);
+		}
+		acceptAndSettle(q, 200);
+	}
+	const old = new BetterSqlite3(join(dataDir, "queue.db"));
+	old.exec(`
+		DELETE FROM running_block WHERE block > 0;
+		ALTER TABLE running_block DROP COLUMN counted;
+		DROP TABLE counted_block;
+		PRAGMA user_version = 4`);
+	old.close();
+	using q = queueOnFile({ lanes, dataDir });
+	q.checkCounts();
+	acceptAndSettle(q, 20);
+	for (const id of waiting) void q.queue.cancel(id);
+	q.turn();
+	assert.deepEqual(
+		[1, 2].map((lane) => ofDay(q, lane).invocations),
+		[820, 300],
+	);
+	q.checkCounts();
+	q.reopen();
+	assert.deepEqual(
+		[1, 2].map((lane) => ofDay(q, lane).invocations),
+		[820, 300],
+	);
 });
 
 test("rows that leave with retention are counted first", async () => {
