@@ -1,5 +1,5 @@
 /**
- * Blocks: 256 invocations in a row, by seq. Two small tables stand in for two indexes that each invocation would be written
+ * Blocks: 256 invocations in a row, by seq. Small tables of them stand in for two indexes that each invocation would be written
  * to, by function and while it runs: 1.1 times the throughput with 100 callers, and 0.94 of the wait of one.
  *
  *   lane_block     which rows of a block are of a function, a byte each (seq % 256): its list follows them. Written for all

@@ -99,8 +99,10 @@ export class Pruner {
 		}
 		for (const [lane, block] of left.values()) this.#blocks.left(lane, block);
 		// Ids are never given out twice, also after the newest row was pruned.
-		if (deleted > 0) this.#statements.markRaise.run("seq", deleted);
-		if (deleted > 0) this.#tally.ask();
+		if (deleted > 0) {
+			this.#statements.markRaise.run("seq", deleted);
+			this.#tally.ask();
+		}
 		return reachedRecent ? undefined : { phase: "invocations", after: looked };
 	}
 

@@ -1,15 +1,16 @@
 /**
  * What commits leave to be counted: the metrics, and how many there were, so that one that is lost later shows (commit-count.ts).
  *
- * Written by each commit that ends something, both cost one caller 4 % of its wait: two more pages, where the end itself is
- * one. So they are written for a thousand ends at once, or where the blocks of those become many. Until then an end is known by its row: it lies in a block of
- * running_block whose `counted` does not name it. A start adds up what the last daemon had not written.
+ * Written by each commit that ends something, both cost one caller 5 % of its wait: two more pages, where the end itself is
+ * one. So they are written for a thousand ends at once, or where the blocks of those become many. Until then an end is known
+ * by its row: it lies in a block of running_block whose `counted` does not name it. A start adds up what the last daemon had
+ * not written.
  *
  *   level: the count in the file + the ends that it does not count yet. Each commit that accepts nothing raises it.
  */
 import { STATE_CODE } from "../core/invocation.ts";
 import { CommitCount, type Database } from "../store/index.ts";
-import type { Batch } from "./batch.ts";
+import type { OpenBatch } from "./batch.ts";
 import type { Blocks } from "./blocks.ts";
 import { Sums, type Sum } from "./metrics.ts";
 import type { EndedInvocation } from "./outgoing.ts";
@@ -65,7 +66,7 @@ export class Tally {
 	}
 
 	/** Part of an open transaction, as its last act. `spare`: only what it must; the disk is full. */
-	write(batch: Batch & { readonly ends: readonly EndedInvocation[] }, accepts: boolean, spare: boolean): Written {
+	write(batch: OpenBatch, accepts: boolean, spare: boolean): Written {
 		const { ends } = batch;
 		const all = !spare && (this.#asked || this.#seqs.length + ends.length >= ENDS_MAX || this.#blocks.isCrowded);
 		let raised = accepts || ends.length > 0 ? 0 : 1;
@@ -83,10 +84,7 @@ export class Tally {
 	}
 
 	/** The transaction that `write` was part of is committed. */
-	committed(
-		batch: { readonly now: number; readonly ends: readonly EndedInvocation[] },
-		{ raised, all }: Written,
-	): void {
+	committed(batch: OpenBatch, { raised, all }: Written): void {
 		this.#count.committed(raised);
 		if (all) {
 			this.#seqs = [];

@@ -168,7 +168,7 @@ INSERT INTO running_block (block)
 DROP INDEX invocation_by_lane;
 DROP INDEX invocation_running;
 `,
-	// Which ends of a block the metrics count already (queue/tally.ts), as in lane_block; counted_block for those that are not in
+	// Metrics are written for many ends at once from here on (queue/tally.ts). Which ends of a block they count, as in lane_block; counted_block for those that are not in
 	// running_block. Where more rows may end, all that have ended so far are counted.
 	`
 ALTER TABLE running_block ADD COLUMN counted BLOB NOT NULL DEFAULT x'';
@@ -191,7 +191,7 @@ DELETE FROM counted_block WHERE block IN (SELECT block FROM running_block);
 `,
 ];
 
-/** The blocks of lane_block and running_block are of so many rows, which a byte can count; only a migration can change it. */
+/** The blocks of lane_block, running_block and counted_block are of so many rows, which a byte can count; only a migration can change it. */
 export const BLOCK_ROWS = 256;
 
 export function blockOf(seq: number): number {

@@ -6,7 +6,7 @@ import BetterSqlite3 from "better-sqlite3";
 import { BUILT_IN } from "../../../src/core/function-config.ts";
 import { EngineError } from "../../../src/core/errors.ts";
 import { findRollbacks, readLevels } from "../../../src/store/index.ts";
-import { failStatement, OK, queueOnFile, THROWN, type QueueOnFile } from "../../support/queue-on-file.ts";
+import { failStatement, OK, otherProgram, queueOnFile, THROWN, type QueueOnFile } from "../../support/queue-on-file.ts";
 import { seed, seededRandom } from "../../support/seed.ts";
 import { tempFolder } from "../../support/temp-folder.ts";
 
@@ -216,6 +216,55 @@ test("in a folder of schema 4 all that ended is counted, and what ends after it 
 		[1, 2].map((lane) => ofDay(q, lane).invocations),
 		[820, 300],
 	);
+});
+
+test("the newest end is known after a start, whichever row it is of", async () => {
+	using q = queueOnFile({ lanes: [{}] });
+	q.accept(q.submission(0), q.submission(0));
+	const [first, second] = q.sent.splice(0);
+	assert.ok(first !== undefined && second !== undefined);
+	q.settle(second);
+	q.turn();
+	await q.clock.advance(10);
+	q.settle(first);
+	q.turn();
+	const newest = q.clock.now();
+	assert.equal(ofDay(q, 1).lastAt, newest);
+	q.reopen();
+	assert.equal(ofDay(q, 1).lastAt, newest);
+	q.queue.close();
+	assert.equal(q.db.prepare("SELECT last_at FROM metric").pluck().get(), newest);
+});
+
+test("to count is worth no waiting and no ballast at a stop, and no transaction of its own after a prune that failed", async () => {
+	let freed = 0;
+	using q = queueOnFile({ lanes: [{}], deps: { freeBallast: () => (freed += 1) < 0 } });
+	acceptAndSettle(q, 3);
+	q.clock.jumpWall(RETENTION_MS + 1);
+	let tried = 0;
+	const full = failStatement(q.db, /^COMMIT$/, "SQLITE_FULL", () => (tried += 1) > 0);
+	await assert.rejects(Promise.all([q.queue.prune(), Promise.resolve(q.turn())]), { code: "STORAGE_FULL" });
+	for (let waited = 0; waited < 10_000; waited += 250) {
+		await q.clock.advance(250);
+		q.turn();
+	}
+	assert.ok(tried <= 1, `${tried} transactions were tried, of which one had something to do`);
+	freed = 0;
+	q.queue.close();
+	full.restore();
+	assert.equal(freed, 0);
+	q.reopen();
+	const shell = otherProgram(q);
+	shell.exec("BEGIN IMMEDIATE");
+	q.queue.close();
+	assert.equal(q.db.pragma("busy_timeout", { simple: true }), 0, "the lock was not waited for");
+	shell.exec("ROLLBACK");
+	shell.close();
+	assert.equal(inMetric(q), 0);
+	q.reopen();
+	assert.equal(q.queue.read.metrics(1, "day").invocations, 0, "of last week");
+	q.queue.close();
+	assert.equal(inMetric(q), 3, "the next stop has counted them");
 });
 
 test("rows that leave with retention are counted first", async () => {
